@@ -1,0 +1,58 @@
+# Bare `make` prints this list. Everything runs with Go alone, except what says that it needs Node.
+
+ARGS ?=
+GOLANGCI_VERSION := v2.14.0
+BIN := $(CURDIR)/.bin
+CDK := npx --yes aws-cdk@2.1148.1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start the whole system on this machine and deliver sample events (ARGS=-exit stops when all is done)
+	@go run ./scripts/local $(ARGS)
+
+.PHONY: test
+test: ## Run all tests with the race detector; the CDK tests need Node
+	go test -race $$(go list ./... | grep -v /infra)
+	go test ./infra/...
+
+.PHONY: check
+check: ## Check format, go.mod, vet and the linters
+	@test -z "$$(gofmt -l .)" || { echo "run gofmt -w on:"; gofmt -l .; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	$(MAKE) lint
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint-$(GOLANGCI_VERSION) ## Run golangci-lint, installing the pinned version on first use
+	$(BIN)/golangci-lint-$(GOLANGCI_VERSION) run ./...
+
+$(BIN)/golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(BIN)/golangci-lint $@
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (default 20s)
+	@for pkg in $$(go list ./events/... ./shared/... ./functions/...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),20s) $$pkg || exit 1; \
+	  done; done
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./events/... ./shared/... ./functions/...
+
+.PHONY: build
+build: ## Build the functions for Lambda into dist/ (arm64, reproducible)
+	@for main in functions/*/bootstrap; do \
+	  name=$$(basename $$(dirname $$main)); mkdir -p dist/$$name; \
+	  GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -tags lambda.norpc -trimpath -ldflags "-s -w -buildid=" -o dist/$$name/bootstrap ./$$main || exit 1; \
+	  done; ls -l dist/*/bootstrap
+
+.PHONY: synth
+synth: build ## Synthesise the CloudFormation template (needs Node)
+	$(CDK) synth --quiet

@@ -1,0 +1,275 @@
+package deliverer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/downstream"
+	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/registry"
+)
+
+// attempt claims the jobs and makes the attempts that are granted.
+func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) {
+	if len(jobs) == 0 {
+		return
+	}
+	requests := make([]ledger.Request, len(jobs))
+	for i, j := range jobs {
+		requests[i] = j.request()
+	}
+	var granted []*job
+	grants := d.cfg.Ledger.Claim(ctx, requests)
+	for i, g := range grants {
+		j := jobs[i]
+		j.grant = g
+		switch {
+		case g.Leader != i:
+		case g.Err != nil:
+			outcomes[j.record] = outcome.Defer(d.spread(faultWait), fmt.Errorf("no claim could be made: %w", g.Err))
+		case g.Verdict == ledger.Granted:
+			granted = append(granted, j)
+		case g.Verdict == ledger.Busy:
+			outcomes[j.record] = d.busy(g.LeaseUntil, errors.New("another worker holds this delivery"))
+		}
+	}
+	d.deliver(ctx, granted, outcomes)
+	for i, g := range grants {
+		if g.Leader != i {
+			outcomes[jobs[i].record] = outcomes[jobs[g.Leader].record]
+		}
+	}
+}
+
+func (j *job) request() ledger.Request {
+	m := &j.message
+	return ledger.Request{Delivery: m.Delivery, Epoch: m.Epoch, Attempt: m.Attempt, Replay: m.Replay, Relaxed: j.destination.Ledger == registry.Relaxed}
+}
+
+// busy leaves a message to SQS until the lease that stands in its way is over, spread so that copies do not come back together.
+func (d *Deliverer) busy(until time.Time, err error) error {
+	wait := max(until.Sub(d.cfg.Now()), 0) + minBusyWait
+	return outcome.RetryAfter(wait+time.Duration(d.cfg.Random()*float64(2*time.Second)), err)
+}
+
+// deliver makes the attempts at once and finishes them as their results come in: all together where they are equally fast, without
+// waiting for the slow ones otherwise.
+func (d *Deliverer) deliver(ctx context.Context, jobs []*job, outcomes []error) {
+	if len(jobs) == 0 {
+		return
+	}
+	attempts := make([]downstream.Attempt, len(jobs))
+	for i, j := range jobs {
+		// Until its result is finished, a record is left to SQS: an adapter that never answers loses nothing.
+		outcomes[j.record] = d.busy(j.grant.LeaseUntil, errors.New("the attempt gave no result"))
+		attempts[i] = downstream.Attempt{PublicID: j.message.PublicID(), Number: j.message.Attempt, Event: &j.message.Event, Destination: j.destination}
+	}
+	attemptCtx, cancel := d.before(ctx, d.cfg.Headroom)
+	defer cancel()
+	type result struct {
+		job *job
+		downstream.Result
+	}
+	results := make(chan result, len(jobs))
+	go func() {
+		defer close(results)
+		defer func() {
+			if p := recover(); p != nil {
+				d.cfg.Logger.Error("adapter panicked; its unanswered attempts are left to SQS", "panic", fmt.Sprint(p))
+			}
+		}()
+		d.cfg.Adapter.Deliver(attemptCtx, attempts, func(i int, r downstream.Result) { results <- result{jobs[i], r} })
+	}()
+	var ready []*job
+	flush := time.NewTimer(d.cfg.FlushAfter)
+	defer flush.Stop()
+	for {
+		select {
+		case r, open := <-results:
+			if !open {
+				d.finish(ctx, ready, outcomes)
+				return
+			}
+			r.job.result = r.Result
+			if ready = append(ready, r.job); len(ready) == 1 {
+				flush.Reset(d.cfg.FlushAfter)
+			}
+		case <-flush.C:
+			d.finish(ctx, ready, outcomes)
+			ready = nil
+		}
+	}
+}
+
+// before gives a context that ends the given time before ctx does.
+func (d *Deliverer) before(ctx context.Context, reserve time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, deadline.Add(-reserve))
+	}
+	return context.WithCancel(ctx)
+}
+
+// finish carries out what the ledger protocol plans for each result: first the future is made durable, then the ledger is settled,
+// then the record is acknowledged. A job that fails at one step does not reach the next.
+func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
+	futures := &sendings{}
+	var unstarted, durable []*job
+	for _, j := range jobs {
+		if j.result.Verdict == downstream.NotStarted {
+			unstarted = append(unstarted, j)
+			continue
+		}
+		next, err := d.plan(j, futures)
+		if err != nil {
+			outcomes[j.record] = d.busy(j.grant.LeaseUntil, err)
+			continue
+		}
+		d.logAttempt(ctx, j)
+		if next == ledger.Nothing {
+			durable = append(durable, j)
+		}
+	}
+	d.send(ctx, futures, func(j *job, err error) {
+		if err != nil {
+			// The attempt is not settled: when the lease is over, the redelivered message decides again.
+			outcomes[j.record] = d.busy(j.grant.LeaseUntil, fmt.Errorf("the %s could not be sent: %w", j.plan.Future, err))
+			return
+		}
+		durable = append(durable, j)
+	})
+	d.settle(ctx, durable, outcomes)
+	d.release(ctx, unstarted, outcomes)
+}
+
+// plan asks the protocol what follows the attempt and adds the future message, if there is one, to futures.
+func (d *Deliverer) plan(j *job, futures *sendings) (ledger.Future, error) {
+	result, wait := d.judge(j)
+	m := &j.message
+	j.plan = ledger.After(result, m.Epoch, m.Attempt)
+	switch j.plan.Future {
+	case ledger.Successor:
+		successor := m.Successor(wait)
+		if j.result.Verdict == downstream.Gone {
+			// Time in which a destination is disabled is held, not waited: it does not age the delivery.
+			successor.Waited, successor.HeldSince = m.Waited, d.cfg.Now()
+		}
+		message, err := d.sending(successor, wait)
+		if err != nil {
+			return "", err
+		}
+		futures.deliveries.add(j, message)
+	case ledger.DeadLetter:
+		letter, err := d.deadLetter(j, m.Attempt, j.result.Reason, j.result.Detail, j.result.Code)
+		if err != nil {
+			return "", err
+		}
+		futures.deadLetters.add(j, letter)
+	}
+	return j.plan.Future, nil
+}
+
+// judge turns what the destination said into what the protocol cares about, and gives the wait before the next attempt.
+func (d *Deliverer) judge(j *job) (ledger.Result, time.Duration) {
+	switch j.result.Verdict {
+	case downstream.Delivered:
+		return ledger.Succeeded, 0
+	case downstream.Reject:
+		return ledger.Exhausted, 0
+	case downstream.Gone:
+		d.disabled.set(j.destination.ID, d.cfg.Now().Add(disabledProbe))
+		return ledger.Failed, disabledProbe
+	}
+	wait, ok := j.destination.Retry.After(j.message.Attempt, j.message.Waited, j.result.RetryAfter, d.cfg.Random)
+	if !ok {
+		return ledger.Exhausted, 0
+	}
+	return ledger.Failed, wait
+}
+
+// settle writes the results of jobs whose future is durable.
+func (d *Deliverer) settle(ctx context.Context, jobs []*job, outcomes []error) {
+	if len(jobs) == 0 {
+		return
+	}
+	closes := make([]ledger.Close, len(jobs))
+	for i, j := range jobs {
+		closes[i] = j.close()
+	}
+	// Some of the headroom is kept for sending what could not be settled.
+	settleCtx, cancel := d.before(ctx, d.cfg.Headroom/2)
+	defer cancel()
+	unwritten := &sendings{}
+	for i, err := range d.cfg.Ledger.Settle(settleCtx, closes) {
+		j := jobs[i]
+		switch ledger.AfterSettle(err, false) {
+		case ledger.Acknowledge:
+			outcomes[j.record] = nil
+		case ledger.Leave:
+			d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "stale owner", slog.String("delivery", string(j.message.Delivery)),
+				slog.String("destination", j.message.Destination), slog.Int("epoch", j.message.Epoch), slog.Int("attempt", j.message.Attempt))
+			outcomes[j.record] = outcome.Retry(fmt.Errorf("stale owner: %w", err))
+		case ledger.SendOutcome:
+			outcomes[j.record] = d.busy(j.grant.LeaseUntil, fmt.Errorf("the result could not be written: %w", err))
+			message, encodeErr := d.sending(j.withOutcome(), d.spread(outcomeWait))
+			if encodeErr == nil {
+				unwritten.deliveries.add(j, message)
+			}
+		}
+	}
+	d.send(ctx, unwritten, func(j *job, err error) {
+		if err == nil {
+			outcomes[j.record] = nil
+		}
+	})
+}
+
+func (j *job) close() ledger.Close {
+	m := &j.message
+	return ledger.Close{
+		Delivery: m.Delivery, Epoch: m.Epoch, Attempt: m.Attempt, Replay: m.Replay, Owner: j.grant.Owner, Unclaimed: j.grant.Unclaimed,
+		State: j.plan.State, Code: j.result.Code, Reason: j.result.Reason,
+	}
+}
+
+func (j *job) withOutcome() delivery.Message {
+	m, c := j.message, j.close()
+	m.Outcome = &delivery.Outcome{Owner: c.Owner, Unclaimed: c.Unclaimed, State: string(c.State), Code: c.Code, Reason: c.Reason}
+	return m
+}
+
+// release gives back claims whose attempts could not start; their messages are sent again.
+func (d *Deliverer) release(ctx context.Context, jobs []*job, outcomes []error) {
+	if len(jobs) == 0 {
+		return
+	}
+	var claims []ledger.Request
+	var owners []string
+	for _, j := range jobs {
+		outcomes[j.record] = outcome.Defer(noTimeWait, errors.New("the attempt could not start in this invocation"))
+		if !j.grant.Unclaimed {
+			claims, owners = append(claims, j.request()), append(owners, j.grant.Owner)
+		}
+	}
+	for i, err := range d.cfg.Ledger.Release(ctx, claims, owners) {
+		if err != nil {
+			d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "release failed; the lease ends by itself",
+				slog.String("delivery", string(claims[i].Delivery)), slog.String("error", err.Error()))
+		}
+	}
+}
+
+func (d *Deliverer) logAttempt(ctx context.Context, j *job) {
+	if j.result.Verdict == downstream.Delivered {
+		return
+	}
+	d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "attempt failed",
+		slog.String("delivery", string(j.message.Delivery)), slog.String("destination", j.message.Destination),
+		slog.String("tenant", j.message.Event.Tenant()), slog.String("event", j.message.Event.ID),
+		slog.Int("epoch", j.message.Epoch), slog.Int("attempt", j.message.Attempt), slog.Int("code", j.result.Code),
+		slog.String("reason", j.result.Reason), slog.String("detail", j.result.Detail), slog.String("then", string(j.plan.Future)))
+}

@@ -1,0 +1,191 @@
+// Package deliverer makes the attempts that are due: it claims a batch of deliveries in the ledger, calls their
+// destinations, makes durable what follows, settles the ledger and acknowledges, in this order and no other.
+//
+// The rules are those of package ledger (Decide, After, AfterSettle); this package carries them out. A crash between any
+// two steps may repeat work, under the same public id, but loses nothing.
+package deliverer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/batch"
+	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/downstream"
+	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/registry"
+)
+
+// Waits that are not part of any retry schedule.
+const (
+	newerWait     = queue.MaxDelay   // for a newer release to come back
+	faultWait     = 15 * time.Second // after a fault of our own, spread by jitter
+	noTimeWait    = time.Second      // for an invocation with more time
+	outcomeWait   = 30 * time.Second // for a ledger that could not be written to recover
+	disabledProbe = time.Hour        // between two tries of a destination that answered 410
+	minBusyWait   = time.Second
+)
+
+// Config configures a Deliverer; the fields up to LongestPark are required.
+type Config struct {
+	Destinations registry.Source
+	Ledger       *ledger.Ledger
+	Adapter      downstream.Adapter
+	Deliveries   queue.Sender // successors, outcomes, what is held
+	DeadLetters  queue.Sender
+	Headroom     time.Duration // kept of every invocation for settling and answering
+	LongestPark  time.Duration // then a held delivery becomes a dead letter
+
+	// FlushAfter is how long the result of a fast attempt may wait for slow ones of the same batch before it is settled in a call of its
+	// own. Shorter: fewer repeated effects after a crash; longer: fewer ledger calls. Default 500 ms.
+	FlushAfter time.Duration
+	Now        func() time.Time // default time.Now
+	Random     func() float64   // [0, 1), for jitter; default math/rand
+	Logger     *slog.Logger     // default slog.Default()
+}
+
+// Deliverer works on batches of delivery messages. It is safe for concurrent use.
+type Deliverer struct {
+	cfg      Config
+	disabled *disabled
+}
+
+// New makes a Deliverer. The error lists every missing setting.
+func New(cfg Config) (*Deliverer, error) {
+	var problems []error
+	missing := func(name string, is bool) {
+		if is {
+			problems = append(problems, fmt.Errorf("deliverer: Config.%s is missing", name))
+		}
+	}
+	missing("Destinations", cfg.Destinations == nil)
+	missing("Ledger", cfg.Ledger == nil)
+	missing("Adapter", cfg.Adapter == nil)
+	missing("Deliveries", cfg.Deliveries == nil)
+	missing("DeadLetters", cfg.DeadLetters == nil)
+	missing("Headroom", cfg.Headroom <= 0)
+	missing("LongestPark", cfg.LongestPark <= 0)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	cfg.FlushAfter = cmp.Or(cfg.FlushAfter, 500*time.Millisecond)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Random == nil {
+		cfg.Random = mathrand.Float64
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Deliverer{cfg: cfg, disabled: newDisabled()}, nil
+}
+
+// job is one record on its way through the batch.
+type job struct {
+	record      int // index in the batch
+	message     delivery.Message
+	destination *registry.Destination
+	grant       ledger.Grant
+	result      downstream.Result
+	plan        ledger.Plan
+}
+
+// Deliver is a batch.Func: it gives one outcome for each record, in order.
+func (d *Deliverer) Deliver(ctx context.Context, records []batch.Record) []error {
+	outcomes := make([]error, len(records))
+	var outstanding []*job // outcome messages: the attempt was made, the ledger has to learn of it
+	var due []*job
+	set, setErr := d.cfg.Destinations.Set(ctx)
+	held := &sendings{}
+	for i, rec := range records {
+		j := &job{record: i}
+		var err error
+		if j.message, err = delivery.Decode(rec.Body); err != nil {
+			outcomes[i] = undecodable(err)
+			continue
+		}
+		if j.message.Outcome != nil {
+			outstanding = append(outstanding, j)
+			continue
+		}
+		if setErr != nil {
+			outcomes[i] = outcome.Defer(d.spread(faultWait), fmt.Errorf("destinations are unknown: %w", setErr))
+			continue
+		}
+		var pass bool
+		if pass, outcomes[i] = d.gate(ctx, set, j, held); pass {
+			due = append(due, j)
+		}
+	}
+	d.settleOutstanding(ctx, outstanding, outcomes)
+	d.sendHeld(ctx, held, outcomes)
+	d.attempt(ctx, due, outcomes)
+	d.log(ctx, records, outcomes)
+	return outcomes
+}
+
+func undecodable(err error) error {
+	if errors.Is(err, delivery.ErrNewer) {
+		return outcome.Defer(newerWait, err)
+	}
+	return outcome.Reject("malformed-delivery", err)
+}
+
+// spread is d ± 20 %, at least d for waits that must not end early.
+func (d *Deliverer) spread(wait time.Duration) time.Duration {
+	return wait + time.Duration(d.cfg.Random()*0.2*float64(wait))
+}
+
+// settleOutstanding writes outcomes that an earlier invocation could not write.
+func (d *Deliverer) settleOutstanding(ctx context.Context, jobs []*job, outcomes []error) {
+	if len(jobs) == 0 {
+		return
+	}
+	// One settle per delivery and call: a second copy of an outcome message waits for the next round.
+	seen := map[delivery.ID]bool{}
+	var now []*job
+	for _, j := range jobs {
+		if seen[j.message.Delivery] {
+			outcomes[j.record] = outcome.Defer(noTimeWait, errors.New("another outcome of this delivery is being written"))
+			continue
+		}
+		seen[j.message.Delivery] = true
+		now = append(now, j)
+	}
+	closes := make([]ledger.Close, len(now))
+	for i, j := range now {
+		m := &j.message
+		closes[i] = ledger.Close{
+			Delivery: m.Delivery, Epoch: m.Epoch, Attempt: m.Attempt, Replay: m.Replay, Owner: m.Outcome.Owner, Unclaimed: m.Outcome.Unclaimed,
+			State: ledger.State(m.Outcome.State), Code: m.Outcome.Code, Reason: m.Outcome.Reason,
+		}
+	}
+	for i, err := range d.cfg.Ledger.Settle(ctx, closes) {
+		switch ledger.AfterSettle(err, true) {
+		case ledger.Acknowledge:
+		case ledger.Leave:
+			outcomes[now[i].record] = outcome.Retry(err)
+		case ledger.SendOutcome:
+			outcomes[now[i].record] = outcome.Defer(d.spread(outcomeWait), fmt.Errorf("outcome could not be written: %w", err))
+		}
+	}
+}
+
+func (d *Deliverer) log(ctx context.Context, records []batch.Record, outcomes []error) {
+	acknowledged := 0
+	for _, err := range outcomes {
+		if err == nil {
+			acknowledged++
+		}
+	}
+	d.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "delivered batch",
+		slog.Int("records", len(records)), slog.Int("acknowledged", acknowledged))
+}

@@ -1,0 +1,99 @@
+// Package config reads the configuration of a function from its environment, the only place where Waybill looks at one.
+//
+// What a function needs is derived from the topology, so that the CDK stack, local mode and this package cannot disagree. A missing or
+// impossible setting fails start-up, and the error names every such setting at once.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+
+	"github.com/waybillhq/waybill/shared/egress"
+	"github.com/waybillhq/waybill/shared/topology"
+)
+
+// Function is the configuration of one function.
+type Function struct {
+	Topology         topology.Topology
+	Function         topology.Function
+	Queues           map[topology.QueueName]string // URLs
+	Tables           map[topology.TableName]string // physical names
+	DestinationsFile string
+	EgressAllow      []netip.Prefix
+	LogLevel         slog.Level
+}
+
+// Lookup finds an environment variable, as os.LookupEnv does.
+type Lookup func(name string) (value string, ok bool)
+
+// Load reads the configuration of the named function.
+func Load(name topology.FunctionName, lookup Lookup) (Function, error) {
+	r := reader{lookup: lookup}
+	profile := topology.Profile(r.required(topology.ProfileVariable, "low-latency or high-volume"))
+	t := topology.New(profile)
+	if profile != "" {
+		if err := t.Validate(); err != nil {
+			r.add("%s: %w", topology.ProfileVariable, err)
+		}
+	}
+	fn, ok := t.Function(name)
+	if !ok {
+		return Function{}, fmt.Errorf("config: function %q is not in the topology", name)
+	}
+	cfg := Function{
+		Topology: t, Function: fn, Queues: map[topology.QueueName]string{}, Tables: map[topology.TableName]string{},
+		DestinationsFile: r.required(topology.DestinationsVariable, "the path of the destinations file"),
+	}
+	for _, q := range fn.Queues {
+		cfg.Queues[q.Queue] = r.url(q.Queue.URLVariable())
+	}
+	for _, table := range fn.Tables {
+		cfg.Tables[table.Table] = r.required(table.Table.NameVariable(), "the name of the table")
+	}
+	if text, ok := lookup(topology.EgressAllowVariable); ok && text != "" {
+		var err error
+		if cfg.EgressAllow, err = egress.ParseAllow(text); err != nil {
+			r.add("%s: %w", topology.EgressAllowVariable, err)
+		}
+	}
+	if text, ok := lookup(topology.LogLevelVariable); ok && text != "" {
+		if err := cfg.LogLevel.UnmarshalText([]byte(text)); err != nil {
+			r.add("%s is %q: set it to debug, info, warn or error", topology.LogLevelVariable, text)
+		}
+	}
+	if err := errors.Join(r.problems...); err != nil {
+		return Function{}, fmt.Errorf("config: function %s cannot start, its environment needs mending:\n%w", name, err)
+	}
+	return cfg, nil
+}
+
+type reader struct {
+	lookup   Lookup
+	problems []error
+}
+
+func (r *reader) add(format string, args ...any) {
+	r.problems = append(r.problems, fmt.Errorf(format, args...))
+}
+
+func (r *reader) required(name, meaning string) string {
+	value, ok := r.lookup(name)
+	if !ok || value == "" {
+		r.add("%s is missing: set it to %s", name, meaning)
+	}
+	return value
+}
+
+func (r *reader) url(name string) string {
+	value := r.required(name, "the URL of the queue")
+	if value == "" {
+		return ""
+	}
+	if u, err := url.Parse(value); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		r.add("%s is %q, which is no http or https URL: set it to the URL of the queue", name, value)
+	}
+	return value
+}

@@ -1,0 +1,97 @@
+// Package delivery holds the identity of a delivery and the message that carries one through the queues.
+//
+// A delivery is the pair of an event and a destination. Its ID is derived, never drawn: the same event for the
+// same destination is the same delivery however often and by whichever message it arrives. That is what makes
+// the router idempotent without any state, and it is the key of the ledger.
+//
+// Functions and methods of this package are safe for concurrent use as long as a Message is not changed meanwhile.
+package delivery
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"strings"
+	"time"
+
+	"github.com/waybillhq/waybill/events"
+)
+
+// ID identifies a delivery: 32 characters of [0-9a-v], 160 bits of a SHA-256 hash. It contains no dot, so it can
+// be a Standard Webhooks message id as it is.
+type ID string
+
+var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+// NewID derives the id of the delivery of the event (tenant, source, id) to a destination. Every part is
+// length-prefixed, so that no two different quadruples hash the same bytes.
+func NewID(tenant, source, eventID, destination string) ID {
+	return hash(tenant, source, eventID, destination)
+}
+
+func hash(parts ...string) ID {
+	var stack [512]byte
+	b := stack[:0]
+	for _, p := range parts {
+		b = binary.AppendUvarint(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	sum := sha256.Sum256(b)
+	return ID(strings.ToLower(idEncoding.EncodeToString(sum[:20])))
+}
+
+// Message is what lies on the deliveries queue: one delivery, due for one attempt.
+type Message struct {
+	Delivery    ID
+	Destination string // id of the destination
+	Epoch       int    // deliberate restarts so far: a redrive or a replay adds one
+	Attempt     int    // number of the attempt that is due, from 1
+	Replay      bool   // deliver even if the ledger says delivered in an earlier epoch
+	NewID       bool   // a replay that shall reach the receiver under a new public id
+	Event       events.Event
+	AcceptedAt  time.Time     // when the event entered the ingress queue (ms)
+	DueAt       time.Time     // not before; zero: at once. For waits longer than a queue's delay
+	Waited      time.Duration // scheduled waits so far: what age limits count. Time lost to our own faults is not in it
+	HeldSince   time.Time     // parked since then, because its destination is disabled; zero: not held
+	Outcome     *Outcome      // set: the attempt was made, only the ledger still has to learn of it
+}
+
+// Outcome is the result of an attempt that could not be written to the ledger: everything a settle needs.
+type Outcome struct {
+	Owner     string `json:"owner"`
+	Unclaimed bool   `json:"unclaimed,omitempty"` // made in relaxed mode, without a claim
+	State     string `json:"state"`
+	Code      int    `json:"code,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+// PublicID is the id under which a receiver sees the delivery: the same over all attempts and epochs, so that
+// a receiver that remembers ids sees one effect, unless a replay asked for a new one.
+func (m *Message) PublicID() string {
+	if !m.NewID {
+		return string(m.Delivery)
+	}
+	return string(hash(string(m.Delivery), "epoch", string(binary.AppendUvarint(nil, uint64(m.Epoch)))))
+}
+
+// Successor is the message for the next attempt in the same epoch, due after wait.
+func (m *Message) Successor(wait time.Duration) Message {
+	next := *m
+	next.Attempt++
+	next.Waited += wait
+	next.DueAt, next.HeldSince = time.Time{}, time.Time{}
+	next.Outcome = nil
+	return next
+}
+
+// Restart is the message of the next epoch. Dead letters are written in this form, so that moving one back
+// to the deliveries queue, by whatever means, is its redrive: in its old form the ledger would take it for stale.
+func (m *Message) Restart() Message {
+	next := *m
+	next.Epoch++
+	next.Attempt = 1
+	next.Waited = 0
+	next.DueAt, next.HeldSince = time.Time{}, time.Time{}
+	next.Outcome = nil
+	return next
+}

@@ -1,0 +1,278 @@
+// Package topology declares every queue, table, function and limit of Waybill once, as data.
+//
+// The CDK stack, the configuration of the functions and local mode all range over it; names of environment variables and
+// visibility timeouts are derived from it, physical names are written nowhere. It imports nothing but the standard library.
+//
+// A Topology is plain data: copy it, change a field, and Validate says whether all relations still hold. Values are not safe for
+// concurrent change.
+package topology
+
+import (
+	"strings"
+	"time"
+)
+
+// QueueName names a queue within the topology.
+type QueueName string
+
+// The queues.
+const (
+	Ingress              QueueName = "ingress"        // producers put events here
+	IngressDeadLetter    QueueName = "ingress-dlq"    // messages that are no event, and poison
+	Deliveries           QueueName = "deliveries"     // one message per delivery that is due within 15 minutes
+	DeliveriesDeadLetter QueueName = "deliveries-dlq" // deliveries that need a human
+)
+
+// TableName names a table within the topology.
+type TableName string
+
+// The tables.
+const (
+	Ledger TableName = "ledger" // waybills: claims, outcomes, fencing
+)
+
+// FunctionName names a Lambda function within the topology; it is also the folder of its package under functions/.
+type FunctionName string
+
+// The functions.
+const (
+	Router    FunctionName = "router"
+	Deliverer FunctionName = "deliverer"
+)
+
+// Profile chooses between answering fast and paying little.
+type Profile string
+
+// The profiles. A batch window above zero can add up to 20 s on a quiet queue, so low latency has none; a batch above 10
+// needs one of at least a second.
+// Source: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+const (
+	LowLatency Profile = "low-latency" // batches of 10, no window
+	HighVolume Profile = "high-volume" // batches of 100, window of 1 s
+)
+
+// Queue declares an SQS queue.
+type Queue struct {
+	Name            QueueName
+	DeadLetter      QueueName // "" for a dead-letter queue
+	MaxReceiveCount int       // receives before SQS itself moves a message to DeadLetter
+	Retention       time.Duration
+}
+
+// KeyType is the type of a key attribute.
+type KeyType string
+
+// The key types.
+const (
+	String KeyType = "S"
+	Number KeyType = "N"
+)
+
+// Key is a key attribute of a table.
+type Key struct {
+	Name string
+	Type KeyType
+}
+
+// Table declares a DynamoDB table, on demand.
+type Table struct {
+	Name         TableName
+	Partition    Key
+	Sort         Key    // zero: none
+	TTLAttribute string // "" for none
+}
+
+// Operation is a DynamoDB or SQS operation that a function calls; the stack grants these and no other.
+type Operation string
+
+// Operations that functions use. The PartiQL ones are IAM actions of their own.
+// Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
+const (
+	SendMessage             Operation = "sqs:SendMessage"
+	ChangeMessageVisibility Operation = "sqs:ChangeMessageVisibility"
+	BatchGetItem            Operation = "dynamodb:BatchGetItem"
+	UpdateItem              Operation = "dynamodb:UpdateItem"
+	PartiQLInsert           Operation = "dynamodb:PartiQLInsert"
+	PartiQLUpdate           Operation = "dynamodb:PartiQLUpdate"
+)
+
+// QueueAccess says what a function may do on a queue, beyond what its event-source mapping needs.
+type QueueAccess struct {
+	Queue      QueueName
+	Operations []Operation
+}
+
+// TableAccess says what a function may do on a table.
+type TableAccess struct {
+	Table      TableName
+	Operations []Operation
+}
+
+// Mapping declares the event-source mapping that feeds a function. Partial batch responses are always on.
+type Mapping struct {
+	Queue              QueueName
+	BatchSize          int
+	Window             time.Duration
+	MaximumConcurrency int // 2–1,000; 0: no limit
+}
+
+// Function declares a Lambda function.
+type Function struct {
+	Name          FunctionName
+	Timeout       time.Duration
+	MemoryMB      int
+	Source        Mapping
+	Queues        []QueueAccess
+	Tables        []TableAccess
+	RecursiveLoop bool // allow SQS → Lambda → SQS beyond Lambda's loop detection
+}
+
+// Limits are the times and numbers that several parts must agree on.
+type Limits struct {
+	ClockSkew      time.Duration // tolerated between any two environments
+	LeaseGrace     time.Duration // added to the time left when a lease is taken
+	AttemptTimeout time.Duration // largest that a destination may ask for
+	Headroom       time.Duration // kept of an invocation for settling and answering
+	Horizon        time.Duration // longest retry schedule
+	LongestPark    time.Duration // longest time that a delivery may be held for its destination
+	LedgerMargin   time.Duration // added to both for the ledger's TTL
+}
+
+// LedgerTTL is how long a waybill is kept after its last change.
+func (l Limits) LedgerTTL() time.Duration { return l.Horizon + l.LongestPark + l.LedgerMargin }
+
+// Topology is the whole system.
+type Topology struct {
+	Profile   Profile
+	Queues    []Queue
+	Tables    []Table
+	Functions []Function
+	Limits    Limits
+}
+
+const day = 24 * time.Hour
+
+// New declares the system in a profile. An unknown profile is reported by Validate.
+func New(profile Profile) Topology {
+	size, window := 10, time.Duration(0)
+	if profile == HighVolume {
+		size, window = 100, time.Second
+	}
+	return Topology{
+		Profile: profile,
+		Queues: []Queue{
+			{Name: Ingress, DeadLetter: IngressDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
+			{Name: IngressDeadLetter, Retention: 14 * day},
+			{Name: Deliveries, DeadLetter: DeliveriesDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
+			{Name: DeliveriesDeadLetter, Retention: 14 * day},
+		},
+		Tables: []Table{
+			{Name: Ledger, Partition: Key{Name: "delivery", Type: String}, TTLAttribute: "expiresAt"},
+		},
+		Functions: []Function{
+			{
+				Name: Router, Timeout: 30 * time.Second, MemoryMB: 512,
+				Source: Mapping{Queue: Ingress, BatchSize: size, Window: window, MaximumConcurrency: 100},
+				Queues: []QueueAccess{
+					{Ingress, []Operation{SendMessage, ChangeMessageVisibility}},
+					{IngressDeadLetter, []Operation{SendMessage}},
+					{Deliveries, []Operation{SendMessage}},
+				},
+			},
+			{
+				Name: Deliverer, Timeout: 60 * time.Second, MemoryMB: 512,
+				Source: Mapping{Queue: Deliveries, BatchSize: size, Window: window, MaximumConcurrency: 250},
+				Queues: []QueueAccess{
+					{Deliveries, []Operation{SendMessage, ChangeMessageVisibility}},
+					{DeliveriesDeadLetter, []Operation{SendMessage}},
+				},
+				Tables: []TableAccess{
+					{Ledger, []Operation{BatchGetItem, UpdateItem, PartiQLInsert, PartiQLUpdate}},
+				},
+				// Every retry of a delivery is another hop of the same chain; the schedule and the age limit end it.
+				RecursiveLoop: true,
+			},
+		},
+		Limits: Limits{
+			ClockSkew:      5 * time.Second,
+			LeaseGrace:     10 * time.Second,
+			AttemptTimeout: 30 * time.Second,
+			Headroom:       5 * time.Second,
+			Horizon:        14 * day,
+			LongestPark:    14 * day,
+			LedgerMargin:   28 * day,
+		},
+	}
+}
+
+// Queue finds a queue by name.
+func (t Topology) Queue(name QueueName) (Queue, bool) {
+	for _, q := range t.Queues {
+		if q.Name == name {
+			return q, true
+		}
+	}
+	return Queue{}, false
+}
+
+// Table finds a table by name.
+func (t Topology) Table(name TableName) (Table, bool) {
+	for _, table := range t.Tables {
+		if table.Name == name {
+			return table, true
+		}
+	}
+	return Table{}, false
+}
+
+// Function finds a function by name.
+func (t Topology) Function(name FunctionName) (Function, bool) {
+	for _, f := range t.Functions {
+		if f.Name == name {
+			return f, true
+		}
+	}
+	return Function{}, false
+}
+
+// Visibility is the visibility timeout of a queue: what AWS asks for its consumer, 6 × function timeout + batch window; SQS's
+// default of 30 s for a queue that no function reads.
+// Source: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+func (t Topology) Visibility(name QueueName) time.Duration {
+	for _, f := range t.Functions {
+		if f.Source.Queue == name {
+			return 6*f.Timeout + f.Source.Window
+		}
+	}
+	return 30 * time.Second
+}
+
+// Environment names, derived.
+
+// URLVariable is the environment variable that holds a queue's URL: WAYBILL_QUEUE_INGRESS_DLQ_URL.
+func (n QueueName) URLVariable() string { return "WAYBILL_QUEUE_" + upper(string(n)) + "_URL" }
+
+// NameVariable is the environment variable that holds a table's physical name: WAYBILL_TABLE_LEDGER.
+func (n TableName) NameVariable() string { return "WAYBILL_TABLE_" + upper(string(n)) }
+
+func upper(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
+
+// Environment variables that belong to no queue or table.
+const (
+	ProfileVariable      = "WAYBILL_PROFILE"           // required: a Profile
+	DestinationsVariable = "WAYBILL_DESTINATIONS_FILE" // required: path of the destinations file
+	EgressAllowVariable  = "WAYBILL_EGRESS_ALLOW"      // optional: CIDRs, comma-separated, that destinations may have besides public addresses
+	LogLevelVariable     = "WAYBILL_LOG_LEVEL"         // optional: debug, info, warn, error
+)
+
+// Variables lists the environment variables that a function needs, queues first, each in the order of the declaration.
+func (f Function) Variables() []string {
+	names := []string{ProfileVariable, DestinationsVariable}
+	for _, q := range f.Queues {
+		names = append(names, q.Queue.URLVariable())
+	}
+	for _, t := range f.Tables {
+		names = append(names, t.Table.NameVariable())
+	}
+	return names
+}
