@@ -1,0 +1,107 @@
+package dynamo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/ledger"
+)
+
+// Error is why one entry was not written or read. errors.Is finds the sentinel of package ledger in it.
+type Error struct {
+	Operation string // "claim", "settle", "release", "record", "read"
+	Table     string
+	Delivery  delivery.ID
+	Code      string // DynamoDB's error code, of the statement or of the call; empty when there was no answer
+	Kind      error  // ledger.ErrRefused, ErrThrottled, ErrUnknown or ErrUnsupported
+	Cause     error  // nil where Kind says it all
+}
+
+// Error names operation, delivery and cause, and what can be done about it where that is known.
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s delivery %.64q: %v", e.Operation, string(e.Delivery), e.Kind)
+	if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	if hint := e.hint(); hint != "" {
+		s += " (" + hint + ")"
+	}
+	return s
+}
+
+// Unwrap gives kind and cause.
+func (e *Error) Unwrap() []error {
+	if e.Cause == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Cause}
+}
+
+func (e *Error) hint() string {
+	switch plainCode(e.Code) {
+	case "ResourceNotFound":
+		return fmt.Sprintf("table %q does not exist in this account and region: deploy it, or correct the setting that names it", e.Table)
+	case "AccessDenied":
+		return fmt.Sprintf("the role may not do this to table %q: grant dynamodb:UpdateItem, dynamodb:BatchGetItem and, for the batch form, "+
+			"dynamodb:PartiQLInsert and dynamodb:PartiQLUpdate", e.Table)
+	}
+	return ""
+}
+
+// errDuplicateItem is what an INSERT meets where a row exists. It never leaves the package.
+var errDuplicateItem = errors.New("a row exists already")
+
+// plainCode takes the suffix off: whole calls are refused with it ("AccessDeniedException"), statements without ("AccessDenied").
+func plainCode(code string) string { return strings.TrimSuffix(code, "Exception") }
+
+// kindOf maps a code of DynamoDB to the sentinel that says what the caller may do. An unknown code means an unknown outcome.
+func kindOf(code string) error {
+	switch plainCode(code) {
+	case "ConditionalCheckFailed":
+		return ledger.ErrRefused
+	case "DuplicateItem":
+		return errDuplicateItem
+	case "Throttling", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded",
+		// Lost against a transaction or another region's write: nothing was written, and later it will be.
+		"TransactionConflict", "TransactionInProgress", "ReplicatedWriteConflict":
+		return ledger.ErrThrottled
+	case "AccessDenied", "Validation", "ValidationError",
+		// Emulators that do not know PartiQL say so in these words.
+		"UnknownOperation", "NotImplemented":
+		return ledger.ErrUnsupported
+	}
+	return ledger.ErrUnknown
+}
+
+// source is where errors come from: the operation and the table.
+type source struct{ operation, table string }
+
+func (s source) fault(id delivery.ID, kind, cause error) *Error {
+	return &Error{Operation: s.operation, Table: s.table, Delivery: id, Kind: kind, Cause: cause}
+}
+
+// statement is the error of one statement of a batch.
+func (s source) statement(id delivery.ID, code, message string) *Error {
+	e := s.fault(id, kindOf(code), nil)
+	e.Code = code
+	if !errors.Is(e.Kind, ledger.ErrRefused) {
+		e.Cause = fmt.Errorf("%s: %s", code, message)
+	}
+	return e
+}
+
+// call is the error of a whole call. Whatever carries no code of DynamoDB got no answer.
+func (s source) call(id delivery.ID, err error) *Error {
+	e := s.fault(id, ledger.ErrUnknown, err)
+	var api smithy.APIError
+	if errors.As(err, &api) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		e.Code = api.ErrorCode()
+		e.Kind = kindOf(e.Code)
+	}
+	return e
+}
