@@ -1,0 +1,411 @@
+package waybill_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+
+	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/waybill"
+)
+
+var (
+	accepted = time.Date(2026, 11, 2, 10, 0, 0, 123e6, time.UTC)
+	fullNote = waybill.Note{
+		Reason: "bad-cloudevent", Code: 422, Detail: "attribute \"source\" is missing", Attempts: 3,
+		AcceptedAt: accepted, FirstAttemptAt: accepted.Add(time.Second), FailedAt: accepted.Add(time.Hour),
+		Trace: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1", EventID: "order-1", Destination: "orders-crm",
+	}
+)
+
+func TestAttachKeepsTheProducersMessage(t *testing.T) {
+	full := queue.MaxBytes
+	tests := map[string]struct {
+		body       string
+		attributes map[string]queue.Attribute
+		wrapped    bool
+		leftOut    bool
+	}{
+		"no attribute":                      {body: "hello"},
+		"three kinds of attributes":         {body: "hello", attributes: some(3)},
+		"nine attributes":                   {body: "hello", attributes: some(9)},
+		"ten attributes":                    {body: "hello", attributes: some(10), wrapped: true},
+		"attribute of the same name":        {body: "hello", attributes: map[string]queue.Attribute{"waybill": text("CMR 4711")}, wrapped: true},
+		"same name, a number":               {body: "hello", attributes: map[string]queue.Attribute{"waybill": {DataType: "Number", String: "4711"}}, wrapped: true},
+		"same name, JSON of theirs":         {body: "hello", attributes: map[string]queue.Attribute{"waybill": text(`{"v":0,"carrier":"x"}`)}, wrapped: true},
+		"same name, bad wrapping":           {body: "hello", attributes: map[string]queue.Attribute{"waybill": text(`{"v":1,"wrapped":"gzip+base64"}`)}, wrapped: true},
+		"ten, one of the same name":         {body: "hello", attributes: with(some(9), "waybill", text("theirs")), wrapped: true},
+		"1 MiB, compressible":               {body: strings.Repeat("a", full), wrapped: true},
+		"1 MiB, compressible, ten":          {body: strings.Repeat("a", full-size(some(10))), attributes: some(10), wrapped: true},
+		"1 MiB, all of it one attribute":    {body: "x", attributes: map[string]queue.Attribute{"a": text(strings.Repeat("é", (full-8)/2))}, wrapped: true},
+		"room for all but the note":         {body: strings.Repeat("a", full-100), wrapped: true},
+		"1 MiB, incompressible":             {body: noise(full), leftOut: true},
+		"1 MiB, incompressible, ten":        {body: noise(full - size(some(10))), attributes: some(10), leftOut: true},
+		"incompressible, room for the note": {body: noise(full - 1000)},
+		"markup and non-ASCII":              {body: "<a href=\"x\">1 & 2</a>\u2028\U0001F600\t\r\n", attributes: with(some(9), "m", text("<&>\u2028\n\"\\")), wrapped: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := queue.Message{Body: tt.body, Attributes: tt.attributes, Group: "g", Deduplication: "d", Delay: time.Second, Trace: "t"}
+			before := maps.Clone(tt.attributes)
+			got, ok := waybill.Attach(m, fullNote)
+			if !reflect.DeepEqual(before, tt.attributes) {
+				t.Error("Attach changed its argument")
+			}
+			if ok == tt.leftOut {
+				t.Fatalf("attached = %t", ok)
+			}
+			checkSendable(t, got)
+			if got.Group != "g" || got.Deduplication != "d" || got.Delay != time.Second || got.Trace != "t" {
+				t.Errorf("lost more than body and attributes: %+v", got)
+			}
+			if tt.leftOut {
+				if !reflect.DeepEqual(got, m) {
+					t.Error("a message without room must be left as it is")
+				}
+				return
+			}
+			if wrapped := got.Body != m.Body; wrapped != tt.wrapped {
+				t.Errorf("wrapped = %t, want %t", wrapped, tt.wrapped)
+			}
+			body, attributes, n, err := waybill.Detach(got.Body, got.Attributes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body != m.Body || !reflect.DeepEqual(attributes, m.Attributes) {
+				t.Error("body or attributes changed on the way")
+			}
+			if n != fullNote {
+				t.Errorf("note = %+v", n)
+			}
+		})
+	}
+}
+
+// The note must be readable without this package: people look at dead letters in the console.
+func TestNoteIsReadable(t *testing.T) {
+	for name, m := range map[string]queue.Message{"plain": {Body: "x"}, "wrapped": {Body: "x", Attributes: some(10)}} {
+		t.Run(name, func(t *testing.T) {
+			got, _ := waybill.Attach(m, fullNote)
+			var note map[string]any
+			if err := json.Unmarshal([]byte(got.Attributes["waybill"].String), &note); err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]any{
+				"v": 1.0, "reason": "bad-cloudevent", "code": 422.0, "detail": "attribute \"source\" is missing", "attempts": 3.0,
+				"acceptedAt": "2026-11-02T10:00:00.123Z", "firstAttemptAt": "2026-11-02T10:00:01.123Z", "failedAt": "2026-11-02T11:00:00.123Z",
+				"trace": fullNote.Trace, "eventId": "order-1", "destination": "orders-crm",
+			}
+			delete(note, "wrapped")
+			if !reflect.DeepEqual(note, want) {
+				t.Errorf("note = %v", note)
+			}
+		})
+	}
+}
+
+func TestSecondNoteKeepsIdentity(t *testing.T) {
+	second := waybill.Note{Reason: "gone", Attempts: 9, EventID: "new-sqs-id", AcceptedAt: accepted.Add(time.Hour), FirstAttemptAt: accepted.Add(2 * time.Hour)}
+	want := fullNote
+	want.Reason, want.Attempts = "gone", 9
+	for name, m := range map[string]queue.Message{"plain": {Body: "x", Attributes: some(2)}, "wrapped": {Body: "x", Attributes: some(10)}} {
+		t.Run(name, func(t *testing.T) {
+			once, _ := waybill.Attach(m, fullNote)
+			twice, ok := waybill.Attach(once, second)
+			if !ok {
+				t.Fatal("note left out")
+			}
+			body, attributes, n, err := waybill.Detach(twice.Body, twice.Attributes)
+			if err != nil || body != m.Body || !reflect.DeepEqual(attributes, m.Attributes) {
+				t.Errorf("message changed: %q %v %v", body, attributes, err)
+			}
+			if n != want {
+				t.Errorf("note = %+v", n)
+			}
+		})
+	}
+}
+
+func TestNoteIsBounded(t *testing.T) {
+	tests := map[string]struct{ give, want waybill.Note }{
+		"long detail":          {waybill.Note{Detail: strings.Repeat("d", 300)}, waybill.Note{Detail: strings.Repeat("d", 256)}},
+		"cut between runes":    {waybill.Note{Detail: strings.Repeat("d", 255) + "é"}, waybill.Note{Detail: strings.Repeat("d", 255)}},
+		"broken text":          {waybill.Note{Detail: "a\xffb"}, waybill.Note{Detail: "a?b"}},
+		"long reason":          {waybill.Note{Reason: strings.Repeat("r", 200)}, waybill.Note{Reason: strings.Repeat("r", 128)}},
+		"half a trace is none": {waybill.Note{Trace: strings.Repeat("t", 513)}, waybill.Note{}},
+		"ids are never cut":    {waybill.Note{EventID: strings.Repeat("i", 5000)}, waybill.Note{EventID: strings.Repeat("i", 5000)}},
+		"milliseconds":         {waybill.Note{FailedAt: accepted.Add(999)}, waybill.Note{FailedAt: accepted}},
+		"other zone":           {waybill.Note{FailedAt: accepted.In(time.FixedZone("x", 3600))}, waybill.Note{FailedAt: accepted}},
+		"year 12000":           {waybill.Note{FailedAt: time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)}, waybill.Note{}},
+		"not for SQS":          {waybill.Note{EventID: "a\uFFFE\uFFFF\x01"}, waybill.Note{EventID: "a\uFFFE\uFFFF\x01"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m, ok := waybill.Attach(queue.Message{Body: "x"}, tt.give)
+			if !ok {
+				t.Fatal("note left out")
+			}
+			checkSendable(t, m)
+			if _, _, n, err := waybill.Detach(m.Body, m.Attributes); err != nil || n != tt.want {
+				t.Errorf("note = %+v, %v", n, err)
+			}
+		})
+	}
+}
+
+func TestDetachRefuses(t *testing.T) {
+	note := `{"v":1,"wrapped":"gzip+base64"}`
+	tests := map[string]struct {
+		body string
+		attr queue.Attribute
+		want error
+	}{
+		"not JSON":               {"x", text("CMR"), waybill.ErrMalformed},
+		"no version":             {"x", text(`{"reason":"x"}`), waybill.ErrMalformed},
+		"bad member":             {"x", text(`{"v":1,"attempts":"three"}`), waybill.ErrMalformed},
+		"not a string":           {"x", queue.Attribute{DataType: "Binary", Binary: []byte(`{"v":1}`)}, waybill.ErrMalformed},
+		"custom type":            {"x", queue.Attribute{DataType: "String.x", String: `{"v":1}`}, waybill.ErrMalformed},
+		"unknown wrapping":       {"x", text(`{"v":1,"wrapped":"zstd"}`), waybill.ErrMalformed},
+		"newer":                  {"x", text(`{"v":2,"reason":["other","form"]}`), waybill.ErrNewer},
+		"wrapped, not base64":    {"hello", text(note), waybill.ErrMalformed},
+		"wrapped, not gzip":      {"aGVsbG8=", text(note), waybill.ErrMalformed},
+		"wrapped, cut off":       {packed("{}\nhello")[:20], text(note), waybill.ErrMalformed},
+		"wrapped, no attributes": {packed("hello"), text(note), waybill.ErrMalformed},
+		"wrapped, bad JSON":      {packed("{\nhello"), text(note), waybill.ErrMalformed},
+		"wrapped, too large":     {packed("{}\n" + strings.Repeat("a", queue.MaxBytes+1)), text(note), waybill.ErrMalformed},
+		"wrapped, bomb":          {packed(strings.Repeat("a", 50<<20)), text(note), waybill.ErrMalformed},
+		"wrapped, eleven":        {packed(eleven() + "\nhello"), text(note), waybill.ErrMalformed},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			attributes := with(some(2), "waybill", tt.attr)
+			body, rest, n, err := waybill.Detach(tt.body, attributes)
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("error = %v, want %v", err, tt.want)
+			}
+			if body != tt.body || !reflect.DeepEqual(rest, attributes) || n != (waybill.Note{}) {
+				t.Error("a message that cannot be read must come back as it is")
+			}
+		})
+	}
+}
+
+// A producer's body that looks like a wrapped one, without the attribute, is just a body.
+func TestBodyAloneIsNeverTaken(t *testing.T) {
+	wrapped, _ := waybill.Attach(queue.Message{Body: "x", Attributes: some(10)}, fullNote)
+	body, attributes, n, err := waybill.Detach(wrapped.Body, some(1))
+	if body != wrapped.Body || !reflect.DeepEqual(attributes, some(1)) || n != (waybill.Note{}) || err != nil {
+		t.Errorf("got %q %v %+v %v", body, attributes, n, err)
+	}
+	again, ok := waybill.Attach(queue.Message{Body: wrapped.Body, Attributes: some(1)}, fullNote)
+	if body, _, _, err := waybill.Detach(again.Body, again.Attributes); !ok || body != wrapped.Body || err != nil {
+		t.Errorf("got %t %q %v", ok, body, err)
+	}
+}
+
+// A rollback must not destroy the notes of the release that was rolled back.
+func TestAttachLeavesNewerNoteAlone(t *testing.T) {
+	m := queue.Message{Body: "x", Attributes: map[string]queue.Attribute{"waybill": text(`{"v":2}`)}}
+	if got, ok := waybill.Attach(m, fullNote); ok || !reflect.DeepEqual(got, m) {
+		t.Errorf("got %t %+v", ok, got)
+	}
+}
+
+func TestDetachUndoesAttach(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := drawMessage(t)
+		first, second := drawNote(t), drawNote(t)
+		once, ok := waybill.Attach(m, first)
+		if once.Size() > max(queue.MaxBytes, m.Size()) || len(once.Attributes) > max(queue.MaxAttributes, len(m.Attributes)) {
+			t.Fatal("Attach made a message that cannot be sent")
+		}
+		if !ok {
+			if !reflect.DeepEqual(once, m) {
+				t.Fatal("not attached, and yet changed")
+			}
+			return
+		}
+		body, attributes, n, err := waybill.Detach(once.Body, once.Attributes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body != m.Body || !same(attributes, m.Attributes) {
+			t.Fatalf("message changed: %q %v", body, attributes)
+		}
+		if n != first {
+			t.Fatalf("note = %+v, want %+v", n, first)
+		}
+		twice, ok := waybill.Attach(once, second)
+		if !ok {
+			return
+		}
+		body, attributes, n, err = waybill.Detach(twice.Body, twice.Attributes)
+		if err != nil || body != m.Body || !same(attributes, m.Attributes) {
+			t.Fatalf("message changed by a second note: %q %v %v", body, attributes, err)
+		}
+		if first.EventID != "" && n.EventID != first.EventID {
+			t.Fatal("a second note changed the event id")
+		}
+	})
+}
+
+func FuzzDetach(f *testing.F) {
+	for _, m := range []queue.Message{{Body: "x"}, {Body: "x", Attributes: some(10)}} {
+		m, _ = waybill.Attach(m, fullNote)
+		f.Add(m.Body, "String", m.Attributes["waybill"].String)
+	}
+	f.Add("hello", "String", "theirs")
+	f.Add("hello", "Binary", `{"v":1}`)
+	f.Add(packed("{}\nhello"), "String", `{"v":1,"wrapped":"gzip+base64"}`)
+	f.Add(packed(`{"waybill":{"type":"String","string":"{\"v\":1}"}}`+"\nhello"), "String", `{"v":1,"wrapped":"gzip+base64"}`)
+	f.Fuzz(func(t *testing.T, body, dataType, value string) {
+		attributes := map[string]queue.Attribute{"waybill": {DataType: dataType, String: value}, "a": text("b")}
+		gotBody, rest, n, err := waybill.Detach(body, attributes)
+		if err != nil {
+			if gotBody != body || !reflect.DeepEqual(rest, attributes) || n != (waybill.Note{}) {
+				t.Fatal("refused, and yet changed")
+			}
+			return
+		}
+		if len(n.Detail) > waybill.MaxDetailBytes || len(n.Reason) > waybill.MaxReasonBytes {
+			t.Fatal("note exceeds its limits")
+		}
+		m := queue.Message{Body: gotBody, Attributes: rest}
+		if _, nested := rest["waybill"]; nested {
+			return // a forgery inside a forgery: attaching merges the two
+		}
+		again, ok := waybill.Attach(m, n)
+		if !ok {
+			return
+		}
+		body2, rest2, n2, err := waybill.Detach(again.Body, again.Attributes)
+		if err != nil || body2 != gotBody || !same(rest2, rest) || n2 != n {
+			t.Fatalf("attaching what was detached changes it: %v", err)
+		}
+	})
+}
+
+var letters, static = strings.Repeat("ab", queue.MaxBytes/2), noise(queue.MaxBytes)
+
+func drawMessage(t *rapid.T) queue.Message {
+	m := queue.Message{Body: rapid.String().Draw(t, "body")}
+	switch rapid.IntRange(0, 19).Draw(t, "size") { // full messages are slow to wrap: a few do
+	case 18:
+		m.Body = letters[rapid.IntRange(0, 600).Draw(t, "room"):]
+	case 19:
+		m.Body = letters[:rapid.IntRange(0, 20).Draw(t, "letters")] + static[rapid.IntRange(0, 300).Draw(t, "room")*2:]
+	}
+	names := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-z]{1,8}|waybill`), 0, 10, rapid.ID).Draw(t, "names")
+	for _, name := range names {
+		if m.Attributes == nil {
+			m.Attributes = map[string]queue.Attribute{}
+		}
+		if rapid.Bool().Draw(t, "binary") {
+			m.Attributes[name] = queue.Attribute{DataType: "Binary.x", Binary: rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "bytes")}
+		} else {
+			m.Attributes[name] = queue.Attribute{DataType: "Number.y", String: rapid.String().Draw(t, "text")}
+		}
+	}
+	return m
+}
+
+func drawNote(t *rapid.T) waybill.Note {
+	var at time.Time
+	if ms := rapid.Int64Range(0, 4e12).Draw(t, "ms"); ms > 0 {
+		at = time.UnixMilli(ms).UTC()
+	}
+	return waybill.Note{
+		Reason: rapid.StringMatching(`[a-z-]{0,20}`).Draw(t, "reason"), Code: rapid.Int().Draw(t, "code"),
+		Detail: rapid.StringN(0, 60, 256).Draw(t, "detail"), Attempts: rapid.Int().Draw(t, "attempts"),
+		AcceptedAt: at, EventID: rapid.String().Draw(t, "event"), Destination: rapid.String().Draw(t, "destination"),
+	}
+}
+
+// checkSendable holds m against the limits of SQS.
+func checkSendable(t *testing.T, m queue.Message) {
+	t.Helper()
+	if m.Size() > queue.MaxBytes {
+		t.Errorf("size = %d", m.Size())
+	}
+	if len(m.Attributes) > queue.MaxAttributes {
+		t.Errorf("%d attributes", len(m.Attributes))
+	}
+	for name, a := range m.Attributes {
+		if a.DataType == "" || a.String == "" && len(a.Binary) == 0 {
+			t.Errorf("attribute %s is empty", name)
+		}
+		for _, r := range a.String {
+			if r < 0x20 && !strings.ContainsRune("\t\r\n", r) || r == 0xFFFE || r == 0xFFFF || r == utf8.RuneError {
+				t.Errorf("attribute %s holds %U, which SQS refuses", name, r)
+			}
+		}
+	}
+}
+
+func same(a, b map[string]queue.Attribute) bool {
+	return len(a) == 0 && len(b) == 0 || reflect.DeepEqual(a, b)
+}
+
+func text(s string) queue.Attribute { return queue.Attribute{DataType: "String", String: s} }
+
+// some gives n attributes of every kind.
+func some(n int) map[string]queue.Attribute {
+	kinds := []queue.Attribute{text("v"), {DataType: "Number.int", String: "9007199254740993"}, {DataType: "Binary.png", Binary: []byte{0, 0xff, '\n'}}}
+	m := map[string]queue.Attribute{}
+	for i := range n {
+		m[fmt.Sprintf("a%d", i)] = kinds[i%len(kinds)]
+	}
+	return m
+}
+
+func with(m map[string]queue.Attribute, name string, a queue.Attribute) map[string]queue.Attribute {
+	m[name] = a
+	return m
+}
+
+func size(attributes map[string]queue.Attribute) int {
+	return queue.Message{Attributes: attributes}.Size()
+}
+
+// noise is text that does not compress: random bytes, as base64 cannot gain from.
+func noise(n int) string {
+	r := rand.New(rand.NewPCG(1, 2))
+	var b strings.Builder
+	for b.Len()+2 <= n {
+		b.WriteRune(rune(0x80 + r.IntN(0x780)))
+	}
+	if b.Len() < n {
+		b.WriteByte('x')
+	}
+	return b.String()
+}
+
+func packed(plain string) string {
+	var b bytes.Buffer
+	e := base64.NewEncoder(base64.StdEncoding, &b)
+	z := gzip.NewWriter(e)
+	_, _ = z.Write([]byte(plain))
+	_, _ = z.Close(), e.Close()
+	return b.String()
+}
+
+func eleven() string {
+	all := map[string]any{}
+	for i := range 11 {
+		all[fmt.Sprint(i)] = map[string]string{"type": "String", "string": "x"}
+	}
+	b, _ := json.Marshal(all)
+	return string(b)
+}
