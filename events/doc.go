@@ -1,0 +1,81 @@
+// Package events is the contract with producers: what may lie on the ingress queue, and which
+// CloudEvents it becomes. Producers may import it to check what they are about to send; it needs the standard
+// library only, does no input or output and keeps no state, so everything in it is safe for concurrent use
+// (an [Event] is a plain value and obeys the rules of one).
+//
+// # Envelopes
+//
+// [Decode] tries these rows in order; the first that fits decides. A message that fits a row and
+// breaks its rules is invalid. It is never taken for something else further down.
+//
+//	arrives as                    recognised by                          becomes
+//	CloudEvents structured JSON   a member "specversion"                 itself
+//	… as a batch                  a JSON array that holds such objects   its events, in order
+//	CloudEvents binary mode       message attributes ce-* or ce_*        the attributes, the body as data
+//	EventBridge event             detail-type, source and detail         data is detail; see below
+//	any other JSON or text        nothing above                          data is the body
+//
+// Member names are exact: "ID" is not "id". Names of message attributes are compared as HTTP compares
+// headers, without regard to case.
+//
+// # Structured CloudEvents
+//
+// Also taken for a structured CloudEvent, and refused unless it is one: whatever says so by a message
+// attribute content-type of application/cloudevents+json or application/cloudevents-batch+json, a body that
+// begins like JSON, mentions "specversion" and is broken, and the empty array.
+// specversion is "1.0". The attributes of CloudEvents are strings; extensions are strings, booleans or 32-bit integers
+// and are kept as text ("true", "42"); null is absent. A member that is there twice is refused, because two
+// readers could take different ones; inside data nothing is looked at. data and data_base64 exclude each other.
+//
+// An array is a batch as soon as one element is an object with a specversion. It is valid as a whole or not at all:
+// one bad event, one other element, a nested batch or more than [MaxBatchEvents] refuse the message, so
+// that nothing is routed by halves. An array without any such object is any other JSON.
+//
+// # Binary mode
+//
+// Any attribute ce-* or ce_* makes a message binary mode; ce-specversion, ce-id, ce-source and ce-type must then be there, each
+// once, of data type String or Number. The datacontenttype is the attribute content-type, else ce-datacontenttype; both, and
+// different, is refused. Values are taken as they are: SQS carries unicode, so nothing is percent-decoded.
+//
+// # EventBridge
+//
+// id, source and time stay themselves, type is the detail-type, datacontenttype is application/json, and the extensions region, account,
+// replayname (replay-name) and resources (the list as compact JSON text; an empty one is absent) keep the rest. A source that is
+// no URI-reference, which EventBridge allows, has everything but letters, digits and -._~ percent-encoded. An event without id gets one as below.
+//
+// # Any other JSON or text
+//
+//	attribute          from, in this order
+//	id                 message attribute event-id; the id kept by an earlier hop; the SQS message id
+//	source             the ARN of the queue
+//	type               message attribute event-type; "waybill.raw"
+//	time               when the message was sent
+//	datacontenttype    message attribute content-type; application/json if the body is JSON;
+//	                   text/plain; charset=utf-8 if it is UTF-8 text; application/octet-stream
+//
+// Without event-id a message that the producer sends twice is two events, as is one that is moved back
+// from a dead-letter queue by SQS itself: both get new SQS message ids.
+//
+// # Payloads
+//
+// The producer's bytes are kept: key order, number text (1.0, 9007199254740993), white space, escapes, unicode, members that
+// occur twice. The payload of a structured CloudEvent is the JSON text of data from its first to its
+// last byte; if datacontenttype is not JSON (*/json, *+json or none) and data is a string, the payload is the
+// content of the string, and null is no payload. Otherwise null is the payload null.
+//
+// # Tenant
+//
+// Every event has one, as the extension tenant: the tenant pinned to the queue; else the event's extension tenant; else the
+// MessageGroupId; else "default".
+//
+// # Limits
+//
+// A message has at most [MaxMessageBytes], attributes included, and a batch [MaxBatchEvents]. An event has at most
+// [MaxExtensions] with names of at most [MaxExtensionNameBytes], [MaxContextBytes] of context attributes and a tenant of at most [MaxTenantBytes].
+// Context attributes hold no control characters. Nesting is not limited and costs one byte a level.
+//
+// # Refusals
+//
+// Whatever is refused gives an [InvalidError] with a stable code, the field, the problem and the fix, and is a
+// matter for the producer: trying again cannot help. The samples in events/samples show each case.
+package events
