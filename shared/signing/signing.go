@@ -153,6 +153,9 @@ func (k Key) String() string {
 // Format keeps every verb of fmt, %#v and %x among them, from printing the key.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
+// MarshalText keeps the key out of JSON. A marshalled key cannot be parsed again.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // LogValue keeps the key out of structured logs.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 

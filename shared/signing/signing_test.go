@@ -296,7 +296,7 @@ func TestKeysAreNeverPrinted(t *testing.T) {
 		}
 		out.Write(encoded)
 		raw, _ := base64.StdEncoding.DecodeString(text[strings.Index(text, "_")+1:])
-		for _, leak := range []string{text[6:], text[10:30], fmt.Sprintf("%x", raw[:8]), strings.Trim(fmt.Sprint(raw[:8]), "[]"), string(raw[:8])} {
+		for _, leak := range []string{text[6:], text[10:30], fmt.Sprintf("%x", raw[:8]), strings.Trim(fmt.Sprintf("%d", raw[:8]), "[]"), string(raw[:8])} {
 			if strings.Contains(out.String(), leak) {
 				t.Errorf("%v leaks %q in %s", k, leak, out.String())
 			}
