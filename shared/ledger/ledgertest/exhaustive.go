@@ -1,0 +1,190 @@
+package ledgertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/ledger"
+)
+
+// Domain bounds an exhaustive comparison: epochs 0 … Epochs-1, attempts 1 … Attempts. Two of each tell every clause of the
+// protocol apart; three leave room for mistakes of arithmetic.
+type Domain struct{ Epochs, Attempts int }
+
+func testExhaustive(t *testing.T, h Harness) {
+	if err := Compare(t, h, Domain{Epochs: 3, Attempts: 3}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Compare writes every kind of claim, settlement, release and record over every kind of waybill in the domain, with every owner, lease and
+// state, and gives the first answer or row that is not what package ledger decides.
+func Compare(t testing.TB, h Harness, d Domain) error {
+	return errors.Join(CompareClaims(t, h, d), CompareSettles(t, h, d), CompareReleases(t, h, d), CompareRecords(t, h, d))
+}
+
+// CompareClaims is the part of Compare about claims.
+func CompareClaims(t testing.TB, h Harness, d Domain) error {
+	return compare(t, h, d, "claim", true, h.Store.Claim,
+		func(id delivery.ID, epoch, attempt int, replay bool) ledger.Claim {
+			c := claimOf(id, epoch, attempt, me, start)
+			c.Replay = replay
+			return c
+		},
+		func(old *ledger.Item, c ledger.Claim, a ledger.Answer) (*ledger.Item, error) {
+			verdict := ledger.Decide(old, c)
+			if a.Err != nil || a.Verdict != verdict {
+				return nil, fmt.Errorf("got %q, %w; want %q", a.Verdict, a.Err, verdict)
+			}
+			if verdict != ledger.Granted {
+				if a.Item == nil {
+					return nil, errors.New("the answer lacks the waybill that decided it")
+				}
+				if diff := difference(*a.Item, *old); diff != "" {
+					return nil, fmt.Errorf("the answer's waybill:\n%s", diff)
+				}
+				return old, nil
+			}
+			after := afterClaim(old, c)
+			return &after, nil
+		})
+}
+
+// CompareSettles is the part of Compare about settlements.
+func CompareSettles(t testing.TB, h Harness, d Domain) error {
+	return compare(t, h, d, "settle", false, h.Store.Settle,
+		func(id delivery.ID, epoch, attempt int, _ bool) ledger.Settlement {
+			return settlementOf(id, epoch, attempt, me, ledger.Waiting)
+		},
+		func(old *ledger.Item, s ledger.Settlement, err error) (*ledger.Item, error) {
+			if !ledger.SettleAllowed(old, s) {
+				return old, wantRefused(err)
+			}
+			after := afterSettle(*old, s)
+			return &after, err
+		})
+}
+
+// CompareReleases is the part of Compare about releases.
+func CompareReleases(t testing.TB, h Harness, d Domain) error {
+	return compare(t, h, d, "release", false, h.Store.Release,
+		func(id delivery.ID, epoch, attempt int, _ bool) ledger.Release {
+			return releaseOf(id, epoch, attempt, me)
+		},
+		func(old *ledger.Item, r ledger.Release, err error) (*ledger.Item, error) {
+			if !ledger.ReleaseAllowed(old, r) {
+				return old, wantRefused(err)
+			}
+			after := afterRelease(*old, r)
+			return &after, err
+		})
+}
+
+// CompareRecords is the part of Compare about records.
+func CompareRecords(t testing.TB, h Harness, d Domain) error {
+	return compare(t, h, d, "record", true, h.Store.Record,
+		func(id delivery.ID, epoch, attempt int, replay bool) ledger.Settlement {
+			s := settlementOf(id, epoch, attempt, me, ledger.Delivered)
+			s.Replay = replay
+			return s
+		},
+		func(old *ledger.Item, s ledger.Settlement, err error) (*ledger.Item, error) {
+			if !ledger.RecordAllowed(old, s) {
+				return old, wantRefused(err)
+			}
+			after := afterRecord(s)
+			return &after, err
+		})
+}
+
+func wantRefused(err error) error {
+	if !errors.Is(err, ledger.ErrRefused) {
+		return fmt.Errorf("got error %w, want %w", err, ledger.ErrRefused)
+	}
+	return nil
+}
+
+// compareChunk is how many cases go into one call of the store.
+const compareChunk = 500
+
+// compare makes one case of every waybill and every write, each on a delivery of its own. judge checks an answer and says what the ledger must
+// hold afterwards.
+func compare[In, Out any](t testing.TB, h Harness, d Domain, operation string, replays bool, do func(context.Context, []In) []Out,
+	write func(id delivery.ID, epoch, attempt int, replay bool) In, judge func(*ledger.Item, In, Out) (*ledger.Item, error)) error {
+	type comparison struct {
+		old   *ledger.Item
+		write In
+	}
+	var cases []comparison
+	var seeds []ledger.Item
+	add := func(waybill *ledger.Item, epoch, attempt int, replay bool) {
+		d := delivery.NewID("acme", operation, fmt.Sprint(len(cases)), "exhaustive")
+		c := comparison{write: write(d, epoch, attempt, replay)}
+		if waybill != nil {
+			own := *waybill
+			own.Delivery = d
+			c.old = &own
+			seeds = append(seeds, own)
+		}
+		cases = append(cases, c)
+	}
+	for _, waybill := range waybills(d) {
+		for epoch := range d.Epochs {
+			for attempt := 1; attempt <= d.Attempts; attempt++ {
+				add(waybill, epoch, attempt, false)
+				if replays {
+					add(waybill, epoch, attempt, true)
+				}
+			}
+		}
+	}
+	h.Put(t, seeds...)
+	want := make(map[delivery.ID]*ledger.Item, len(cases))
+	for from := 0; from < len(cases); from += compareChunk {
+		chunk := cases[from:min(from+compareChunk, len(cases))]
+		writes := make([]In, len(chunk))
+		for i, c := range chunk {
+			writes[i] = c.write
+		}
+		for i, out := range do(t.Context(), writes) {
+			after, err := judge(chunk[i].old, writes[i], out)
+			if err != nil {
+				return fmt.Errorf("%s %+v\nover %+v:\n%w", operation, writes[i], chunk[i].old, err)
+			}
+			want[delivery.NewID("acme", operation, fmt.Sprint(from+i), "exhaustive")] = after
+		}
+	}
+	if len(want) != len(cases) {
+		return fmt.Errorf("%s: %d answers to %d entries", operation, len(want), len(cases))
+	}
+	rows := h.Rows(t)
+	for i, c := range cases {
+		d := delivery.NewID("acme", operation, fmt.Sprint(i), "exhaustive")
+		if diff := rowDifference(rows, d, want[d]); diff != "" {
+			return fmt.Errorf("after %s %+v\nover %+v:\n%s", operation, c.write, c.old, diff)
+		}
+	}
+	return nil
+}
+
+// waybills are all that can stand in the ledger, nothing (nil) included.
+func waybills(d Domain) []*ledger.Item {
+	out := []*ledger.Item{nil}
+	for _, state := range []ledger.State{ledger.Claimed, ledger.Waiting, ledger.Delivered, ledger.Dead} {
+		for epoch := range d.Epochs {
+			for attempt := 1; attempt <= d.Attempts; attempt++ {
+				for _, owner := range []string{me, other} {
+					for _, leaseUntil := range []time.Time{start.Add(-time.Millisecond), start, start.Add(time.Millisecond)} {
+						item := itemOf("", state, epoch, attempt, owner, leaseUntil)
+						out = append(out, &item)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
