@@ -44,7 +44,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", int(k))
 }
 
-// Error carries an outcome. Delay is meaningful for Deferred and Retried (0 for Retried: the batch package's own
+// Error carries an outcome. Make one with Retry, RetryAfter, Defer or Reject. Delay is meaningful for Deferred and Retried (0 for Retried: the batch package's own
 // back-off); Reason, a short stable word such as "bad-cloudevent", for Rejected.
 type Error struct {
 	Kind   Kind
@@ -55,6 +55,9 @@ type Error struct {
 
 // Error gives the outcome and its cause.
 func (e *Error) Error() string {
+	if e == nil {
+		return "no outcome"
+	}
 	s := e.Kind.String()
 	if e.Reason != "" {
 		s += " (" + e.Reason + ")"
@@ -69,7 +72,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap gives the cause.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // Retry leaves the message to SQS with the default back-off.
 func Retry(err error) error { return &Error{Kind: Retried, Err: err} }
@@ -83,15 +91,19 @@ func Defer(d time.Duration, err error) error { return &Error{Kind: Deferred, Del
 // Reject sends the message to the dead-letter queue with a short stable reason.
 func Reject(reason string, err error) error { return &Error{Kind: Rejected, Reason: reason, Err: err} }
 
-// Of reads the outcome of what a handler returned: nil is Acknowledged, an error without an outcome is Retried.
-// Of joined errors the first outcome found counts.
+// Of reads the outcome of what a handler returned. Nil, and nothing else, is Acknowledged: an error without an outcome, or
+// with one that is none of Deferred, Retried and Rejected, is Retried. Of joined errors the first outcome found counts.
 func Of(err error) Error {
 	if err == nil {
 		return Error{Kind: Acknowledged}
 	}
 	var e *Error
-	if errors.As(err, &e) {
-		return *e
+	if errors.As(err, &e) && e != nil {
+		switch e.Kind {
+		case Deferred, Retried, Rejected:
+			return *e
+		}
 	}
+	// The zero Kind is Acknowledged: an Error whose maker forgot the kind must not delete the message.
 	return Error{Kind: Retried, Err: err}
 }

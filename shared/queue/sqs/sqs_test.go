@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -368,8 +369,10 @@ func TestChangeVisibility(t *testing.T) {
 			t.Fatalf("calls: %v", api.change)
 		}
 		for _, e := range api.change[0] {
-			i := 0
-			fmt.Sscanf(*e.ReceiptHandle, "r%d", &i)
+			i, err := strconv.Atoi((*e.ReceiptHandle)[1:])
+			if err != nil {
+				t.Fatal(err)
+			}
 			want := int32((i + 1) / 2)
 			if i == 8 {
 				want = 43200
