@@ -87,11 +87,7 @@ func ParseKey(text string) (Key, error) {
 		if err != nil {
 			return Key{}, err
 		}
-		if len(raw) < MinSecretBytes || len(raw) > MaxSecretBytes {
-			return Key{}, fmt.Errorf("%w: a %s secret has %d to %d bytes, this one has %d; make one with: openssl rand -base64 32",
-				ErrKey, secretPrefix, MinSecretBytes, MaxSecretBytes, len(raw))
-		}
-		return Key{shared: newSharedSecret(raw)}, nil
+		return SharedKey(raw)
 	case strings.HasPrefix(text, privatePrefix):
 		raw, err := decodeKey(text[len(privatePrefix):])
 		if err != nil {
@@ -123,6 +119,16 @@ func ParseSigningKey(text string) (Key, error) {
 		return Key{}, fmt.Errorf("%w: a %s public key cannot sign; give the %s key of the pair", ErrKey, publicPrefix, privatePrefix)
 	}
 	return key, nil
+}
+
+// SharedKey makes a key of the bytes of a shared secret: what follows `whsec_`,
+// decoded. The bytes must not be changed afterwards.
+func SharedKey(raw []byte) (Key, error) {
+	if len(raw) < MinSecretBytes || len(raw) > MaxSecretBytes {
+		return Key{}, fmt.Errorf("%w: a %s secret has %d to %d bytes, this one has %d; make one with: openssl rand -base64 32",
+			ErrKey, secretPrefix, MinSecretBytes, MaxSecretBytes, len(raw))
+	}
+	return Key{shared: newSharedSecret(raw)}, nil
 }
 
 // CanSign reports whether Sign gets a signature out of the key.

@@ -1,0 +1,244 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/downstream"
+	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/signing"
+)
+
+// UserAgent is sent with every request.
+const UserAgent = "Waybill/1 (+https://github.com/waybillhq/waybill)"
+
+// errRepeat answers the transport when it asks to send a request again that
+// may have reached the receiver.
+var errRepeat = errors.New("the receiver refused the request after it was sent")
+
+// request is one request on its way through the transport.
+type request struct {
+	*http.Request
+	data []byte
+
+	http2       atomic.Bool // the connection in use speaks HTTP/2
+	headersSent atomic.Bool
+}
+
+// newRequest builds the request of an attempt at the given time. The error is a *refusal.
+func newRequest(attempt downstream.Attempt, at time.Time) (*request, error) {
+	hook := attempt.Destination.Webhook
+	if hook == nil {
+		return nil, refuse(downstream.ReasonBadConfiguration, "the destination has no webhook settings")
+	}
+	target, err := parseURL(hook.URL)
+	if err != nil {
+		return nil, err
+	}
+	header, err := newHeader(attempt, at)
+	if err != nil {
+		return nil, err
+	}
+	r := &request{data: attempt.Event.Data}
+	r.Request = &http.Request{
+		Method:        http.MethodPost,
+		URL:           target,
+		Host:          target.Host,
+		Header:        header,
+		Body:          r.body(),
+		GetBody:       r.repeat,
+		ContentLength: int64(len(r.data)),
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+	}
+	return r, nil
+}
+
+// body is never http.NoBody, with which the transport would repeat requests of its own accord.
+func (r *request) body() io.ReadCloser { return io.NopCloser(bytes.NewReader(r.data)) }
+
+// repeat is called by the transport when it wants to send the request on
+// another connection. Over HTTP/1.1 it asks only if no byte was written; over
+// HTTP/2 also after the receiver refused the stream.
+func (r *request) repeat() (io.ReadCloser, error) {
+	if r.http2.Load() && r.headersSent.Load() {
+		return nil, errRepeat
+	}
+	return r.body(), nil
+}
+
+// in returns the request for the transport, bound to ctx.
+func (r *request) in(ctx context.Context) *http.Request {
+	return r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			conn, secure := info.Conn.(*tls.Conn)
+			r.http2.Store(secure && conn.ConnectionState().NegotiatedProtocol == "h2")
+		},
+		WroteHeaders: func() { r.headersSent.Store(true) },
+	}))
+}
+
+func parseURL(text string) (*url.URL, error) {
+	target, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, refuse(downstream.ReasonBadConfiguration, "the URL cannot be parsed")
+	case target.Scheme != "https" && target.Scheme != "http":
+		return nil, refuse(downstream.ReasonBadConfiguration, "the URL's scheme is not https or http")
+	case target.Hostname() == "":
+		return nil, refuse(downstream.ReasonBadConfiguration, "the URL has no host")
+	case target.User != nil:
+		return nil, refuse(downstream.ReasonBadConfiguration, "the URL contains credentials; set an authorization header instead")
+	}
+	return target, nil
+}
+
+// newHeader puts together all headers. Names are written in lower case, as
+// Standard Webhooks and CloudEvents write them. That also keeps the transport
+// from recognising a custom Idempotency-Key, which it would take as leave to
+// repeat requests whose fate it does not know.
+func newHeader(attempt downstream.Attempt, at time.Time) (http.Header, error) {
+	event, hook := attempt.Event, attempt.Destination.Webhook
+	keys, err := signingKeys(hook)
+	if err != nil {
+		return nil, err
+	}
+	if !signing.ValidID(attempt.PublicID) {
+		return nil, refuse(downstream.ReasonBadConfiguration, "the public id of the delivery is not a printable word without dots")
+	}
+	header := make(http.Header, 16+len(event.Extensions)+len(hook.Headers))
+	header["User-Agent"] = []string{UserAgent} // the one name that the transport looks up
+	header[signing.HeaderID] = []string{attempt.PublicID}
+	header[signing.HeaderTimestamp] = []string{signing.Timestamp(at)}
+	header[signing.HeaderSignature] = []string{signing.Sign(keys, attempt.PublicID, at, event.Data)}
+	if parent, ok := traceparent(attempt.Trace); ok {
+		header["traceparent"] = []string{parent}
+	}
+	if contentType := event.ContentType(); contentType != "" {
+		if !validValue(contentType) {
+			return nil, refuse(downstream.ReasonBadEvent, "datacontenttype cannot be an HTTP header")
+		}
+		header["content-type"] = []string{contentType}
+	}
+	for name, value := range event.Attributes() {
+		// The content-type header stands for it: CloudEvents HTTP binding, 3.1.1.
+		if name == "datacontenttype" {
+			continue
+		}
+		if !validAttribute(name) {
+			return nil, refuse(downstream.ReasonBadEvent, "an attribute's name is not lower-case letters and digits")
+		}
+		header["ce-"+name] = []string{percentEncode(value)}
+	}
+	for i, custom := range hook.Headers {
+		name := strings.ToLower(custom.Name)
+		if reserved(name) {
+			continue
+		}
+		if !validName(name) || !validValue(custom.Value) {
+			return nil, refuse(downstream.ReasonBadConfiguration, fmt.Sprintf("custom header number %d has a name or value that HTTP does not allow", i+1))
+		}
+		header[name] = []string{custom.Value}
+	}
+	return header, nil
+}
+
+// reserved reports whether a header, named in lower case, is the adapter's or
+// the connection's own. Custom headers of such a name are left out.
+func reserved(name string) bool {
+	if strings.HasPrefix(name, "webhook-") || strings.HasPrefix(name, "ce-") || strings.HasPrefix(name, "proxy-") || strings.HasPrefix(name, ":") {
+		return true
+	}
+	switch name {
+	case "user-agent", "content-type", "content-length", "content-encoding", "accept-encoding",
+		"traceparent", "tracestate", "x-amzn-trace-id",
+		"host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect", "http2-settings":
+		return true
+	default:
+		return false
+	}
+}
+
+// percentEncode encodes an attribute's value as the CloudEvents HTTP binding,
+// 3.1.3.2, wants it: space, double quote, percent and everything that is not
+// printable ASCII, by the bytes of its UTF-8 form. No value can end a header.
+func percentEncode(value string) string {
+	plain := 0
+	for plain < len(value) && !mustEncode(value[plain]) {
+		plain++
+	}
+	if plain == len(value) {
+		return value
+	}
+	const digits = "0123456789ABCDEF"
+	encoded := append(make([]byte, 0, len(value)+16), value[:plain]...)
+	for i := plain; i < len(value); i++ {
+		if c := value[i]; mustEncode(c) {
+			encoded = append(encoded, '%', digits[c>>4], digits[c&0xf])
+		} else {
+			encoded = append(encoded, c)
+		}
+	}
+	return string(encoded)
+}
+
+func mustEncode(c byte) bool { return c <= ' ' || c > '~' || c == '"' || c == '%' }
+
+// signingKeys gives the destination's live secrets. An unsigned request is
+// never sent.
+func signingKeys(hook *registry.Webhook) ([]signing.Key, error) {
+	if len(hook.Secrets) == 0 {
+		return nil, refuse(downstream.ReasonBadConfiguration, "the destination has no signing secret")
+	}
+	keys := make([]signing.Key, 0, len(hook.Secrets))
+	for _, secret := range hook.Secrets {
+		key, err := signing.SharedKey(secret.Key())
+		if err != nil {
+			return nil, refuse(downstream.ReasonBadConfiguration, err.Error())
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func validAttribute(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// validName reports whether name is a token of RFC 9110.
+func validName(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		letter := (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')
+		if !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// validValue reports whether value is printable ASCII, spaces and tabs.
+func validValue(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; (c < ' ' && c != '\t') || c > '~' {
+			return false
+		}
+	}
+	return true
+}
