@@ -1,0 +1,43 @@
+package registry_test
+
+import (
+	"fmt"
+	"maps"
+
+	"github.com/waybillhq/waybill/shared/pattern"
+	"github.com/waybillhq/waybill/shared/registry"
+)
+
+func ExampleParse() {
+	set, err := registry.Parse([]byte(`{"destinations": [
+	  {"id": "orders-crm", "tenant": "acme", "type": "webhook",
+	   "webhook": {"url": "https://crm.example.com/hooks", "secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]},
+	   "pattern": {"type": [{"prefix": "order."}]}},
+	  {"id": "audit", "tenant": "*", "type": "webhook",
+	   "webhook": {"url": "https://audit.example.com/", "secrets": ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]}}
+	]}`), registry.Options{Name: "destinations.json"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	event := pattern.NewEvent(maps.All(map[string]string{"type": "order.paid"}), []byte(`{"total": 12.50}`))
+	for _, d := range set.Match("acme", event) {
+		fmt.Println(d.ID, d.Webhook.URL, d.Webhook.Secrets)
+	}
+	// Output:
+	// orders-crm https://crm.example.com/hooks [[redacted]]
+	// audit https://audit.example.com/ [[redacted]]
+}
+
+func ExampleParse_problems() {
+	_, err := registry.Parse([]byte(`{"destinations": [
+  {"id": "Orders", "tenant": "acme", "type": "webhook",
+   "webhook": {"url": "http://crm.example.com", "secrets": ["whsec_c2hvcnQ="], "timout": "5s"}}
+]}`), registry.Options{Name: "destinations.json"})
+	fmt.Println(err)
+	// Output:
+	// destinations.json:2:10: destinations[0].id: is not a valid id; use a-z, 0-9 and hyphens, a letter or digit first, at most 63
+	// destinations.json:3:23: destinations[0].webhook.url: is not encrypted; use https; http is for loopback hosts only
+	// destinations.json:3:61: destinations[0].webhook.secrets[0]: holds 5 bytes; use 24 to 64; generate one: echo "whsec_$(openssl rand -base64 32)"
+	// destinations.json:3:80: destinations[0].webhook.timout: is not a known field; did you mean "timeout"?
+}

@@ -1,0 +1,162 @@
+// Package registry holds the destinations: where events go, which ones, signed with what and tried again how often.
+//
+// Parse reads them from a JSON file and checks everything that can be checked without calling anybody, so that a bad
+// destination is refused when it is written and not when the first event is lost on it. Every problem is reported at
+// once, with line, column, field and remedy. A Set never changes after Parse; a Source gives the current one.
+package registry
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/pattern"
+	"github.com/waybillhq/waybill/shared/retry"
+)
+
+// EveryTenant as a destination's tenant gives it the events of all of them.
+const EveryTenant = "*"
+
+// TypeWebhook is the type of destinations that receive HTTP requests signed as Standard Webhooks.
+const TypeWebhook = "webhook"
+
+// Destination is one place downstream. Destinations are shared by all who look them up and must not be changed.
+type Destination struct {
+	ID      string // unique in the set: a-z, 0-9 and hyphens, at most 63
+	Tenant  string // whose events, or EveryTenant
+	Type    string
+	Webhook *Webhook         // set if Type is TypeWebhook
+	Pattern *pattern.Pattern // which events; nil for all
+	Retry   retry.Schedule
+	Ledger  LedgerMode
+	Reject  []int // status codes after which a delivery is never tried again, ascending; DefaultReject unless set
+}
+
+// Rejects reports whether an answer with that status code means that trying again is pointless.
+func (d *Destination) Rejects(status int) bool {
+	_, found := slices.BinarySearch(d.Reject, status)
+	return found
+}
+
+// DefaultReject gives the status codes that say "this request will never be right": asking again would not help.
+func DefaultReject() []int { return []int{400, 405, 411, 413, 414, 415, 422, 431, 501, 505} }
+
+// Webhook is an HTTP endpoint.
+type Webhook struct {
+	URL     string   // absolute, http or https, without user name, password and fragment
+	Secrets []Secret // 1 to 4, different; all of them sign during a rotation, the first one first
+	Headers []Header // in the order of the file; none that Waybill sets itself
+	Timeout time.Duration
+}
+
+// DefaultTimeout bounds a whole attempt, from connecting to the last byte of the answer, where nothing else is set.
+const DefaultTimeout = 15 * time.Second
+
+// LedgerMode says how much of a delivery is written down.
+type LedgerMode int
+
+const (
+	// Strict claims every attempt before it is made. It is the default.
+	Strict LedgerMode = iota
+	// Relaxed writes only after the first attempt. It halves the writes and may repeat an attempt, so the receiver must
+	// drop what it has seen, by webhook-id.
+	Relaxed
+)
+
+// String gives the mode as it is written in a file.
+func (m LedgerMode) String() string {
+	switch m {
+	case Strict:
+		return "strict"
+	case Relaxed:
+		return "relaxed"
+	}
+	return fmt.Sprintf("LedgerMode(%d)", int(m))
+}
+
+// Set is a checked list of destinations. It is immutable and safe for concurrent use; the zero Set is empty.
+type Set struct {
+	ordered []*Destination
+	byID    map[string]*Destination
+	tenants map[string][]entry // without EveryTenant
+	every   []entry            // the destinations of EveryTenant
+}
+
+// entry remembers where a destination stood in the file.
+type entry struct {
+	order       int
+	destination *Destination
+}
+
+func newSet(destinations []*Destination) *Set {
+	s := &Set{
+		ordered: destinations,
+		byID:    make(map[string]*Destination, len(destinations)),
+		tenants: make(map[string][]entry),
+	}
+	for i, d := range destinations {
+		s.byID[d.ID] = d
+		if d.Tenant == EveryTenant {
+			s.every = append(s.every, entry{i, d})
+			continue
+		}
+		s.tenants[d.Tenant] = append(s.tenants[d.Tenant], entry{i, d})
+	}
+	return s
+}
+
+// Lookup finds a destination by its id.
+func (s *Set) Lookup(id string) (*Destination, bool) {
+	d, ok := s.byID[id]
+	return d, ok
+}
+
+// Match gives the destinations that want an event of that tenant, in the order of the file. Its cost grows with the
+// destinations of that tenant and of EveryTenant, not with other tenants'.
+func (s *Set) Match(tenant string, e *pattern.Event) []*Destination {
+	var wanted []*Destination
+	for d := range s.candidates(tenant) {
+		if d.Pattern.Match(e) {
+			wanted = append(wanted, d)
+		}
+	}
+	return wanted
+}
+
+// candidates merges the tenant's destinations with those of every tenant, in the order of the file.
+func (s *Set) candidates(tenant string) iter.Seq[*Destination] {
+	return func(yield func(*Destination) bool) {
+		own, every := s.tenants[tenant], s.every
+		for len(own) > 0 || len(every) > 0 {
+			next := &own
+			if len(own) == 0 || len(every) > 0 && every[0].order < own[0].order {
+				next = &every
+			}
+			if !yield((*next)[0].destination) {
+				return
+			}
+			*next = (*next)[1:]
+		}
+	}
+}
+
+// All gives every destination in the order of the file.
+func (s *Set) All() iter.Seq[*Destination] { return slices.Values(s.ordered) }
+
+// Len gives the number of destinations.
+func (s *Set) Len() int { return len(s.ordered) }
+
+// Source gives the current destinations. Implementations are safe for concurrent use and cheap to ask: once per batch.
+// An error means that the destinations are not known now, which is a fault of ours and never a reason to drop anything.
+type Source interface {
+	Set(ctx context.Context) (*Set, error)
+}
+
+// Fixed is a Source that always gives the same set.
+func Fixed(s *Set) Source { return fixed{s} }
+
+type fixed struct{ set *Set }
+
+func (f fixed) Set(context.Context) (*Set, error) { return f.set, nil }
