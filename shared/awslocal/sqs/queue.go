@@ -500,7 +500,7 @@ func (q *Queue) changeVisibility(receiptHandle string, d time.Duration) *wire.Er
 		return staleHandle(receiptHandle, "Message does not exist or is not available for visibility timeout change.")
 	case m.state != InFlight:
 		return simple("MessageNotInflight", "The message referred to isn't in flight.")
-	case now.Add(d).After(m.received.Add(MaxVisibility)):
+	case now.Sub(m.received).Truncate(time.Second)+d > MaxVisibility:
 		return outOfRange(seconds, "VisibilityTimeout", "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]")
 	}
 	q.enter(m, InFlight, now.Add(d))

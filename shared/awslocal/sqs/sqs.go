@@ -77,8 +77,8 @@ func (s *Service) Name() string { return "sqs" }
 // New gives a service without queues. It needs no closing.
 func New(opts Options) *Service {
 	opts.BaseURL = strings.TrimRight(cmp.Or(opts.BaseURL, "http://127.0.0.1:4566"), "/")
-	opts.AccountID = cmp.Or(opts.AccountID, "000000000000")
-	opts.Region = cmp.Or(opts.Region, "us-east-1")
+	opts.AccountID = cmp.Or(opts.AccountID, wire.AccountID)
+	opts.Region = cmp.Or(opts.Region, wire.Region)
 	seed := opts.Seed
 	if seed == 0 {
 		seed = rand.Uint64()
