@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -91,7 +92,7 @@ func recognisers() [4]recogniser {
 // use; strings of the events may share memory with Body.
 func Decode(in Input) (Decoded, error) {
 	if size := in.sizeBytes(); size > MaxMessageBytes {
-		return Decoded{}, invalid("", CodeTooLarge, "", fmt.Sprintf("has %d bytes with its attributes", size),
+		return Decoded{}, invalid("", CodeTooLarge, fmt.Sprintf("has %d bytes with its attributes", size),
 			fmt.Sprintf("send at most %d; store what is larger and send its address", MaxMessageBytes))
 	}
 	m := message{in: &in, body: readBody(in.Body)}
@@ -138,7 +139,7 @@ func readBody(text string) body {
 		b.err = &syntaxError{0, "UTF-8 text"}
 		return b
 	}
-	end := start
+	var end int
 	if b.kind == '{' {
 		b.members, end, b.err = scanObject(text, start)
 	} else {
@@ -151,22 +152,11 @@ func readBody(text string) body {
 	return b
 }
 
-// member finds a member of an object by its exact name. Where a name occurs twice it gives the first:
-// who cares must look for duplicates.
-func (b *body) member(name string) (value string, ok bool) {
-	if !b.json {
-		return "", false
-	}
-	return find(b.members, name)
-}
+// has reports whether the body is an object with a member of exactly that name.
+func (b *body) has(name string) bool { return b.json && named(b.members, name) }
 
-func find(members []member, name string) (value string, ok bool) {
-	for i := range members {
-		if members[i].name == name {
-			return members[i].value, true
-		}
-	}
-	return "", false
+func named(members []member, name string) bool {
+	return slices.ContainsFunc(members, func(m member) bool { return m.name == name })
 }
 
 // The message attributes, besides ce-*, that say something about the event. Case does not matter in their names.

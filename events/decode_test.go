@@ -246,6 +246,24 @@ func TestTimestamps(t *testing.T) {
 	}
 }
 
+// TestBinaryBodiesAreNotGuessedAt holds bodies that would be refused without the ce-* attributes.
+func TestBinaryBodiesAreNotGuessedAt(t *testing.T) {
+	attributes := map[string]events.Attribute{}
+	for name, value := range map[string]string{"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"} {
+		attributes[name] = events.Attribute{DataType: "String", StringValue: value}
+	}
+	for _, body := range []string{"[]", ` [ ] `, `{"specversion":`, `{"detail-type":"t","source":"s","detail":{}}`} {
+		got, err := events.Decode(events.Input{Body: body, Attributes: attributes})
+		if err != nil || got.Form != events.FormBinary || string(got.Events[0].Data) != body {
+			t.Errorf("%q: %v, %+v", body, err, got)
+		}
+	}
+	got, err := events.Decode(events.Input{Body: `{"specversion":"1.0","id":"2","source":"/s","type":"t"}`, Attributes: attributes})
+	if err != nil || got.Form != events.FormCloudEvent || got.Events[0].ID != "2" {
+		t.Errorf("a body that is a CloudEvent comes first in the table: %v, %+v", err, got)
+	}
+}
+
 func TestDataNullUnderTextIsNoPayload(t *testing.T) {
 	got, err := events.Decode(events.Input{Body: `{` + head + `,"datacontenttype":"text/plain","data":null}`})
 	if err != nil || got.Events[0].Data != nil {

@@ -21,8 +21,8 @@
 // # Structured CloudEvents
 //
 // Also taken for a structured CloudEvent, and refused unless it is one: whatever says so by a message
-// attribute content-type of application/cloudevents+json or application/cloudevents-batch+json, a body that
-// begins like JSON, mentions "specversion" and is broken, and the empty array.
+// attribute content-type of application/cloudevents+json or application/cloudevents-batch+json; and, without
+// ce-* attributes, a body that begins like JSON, mentions "specversion" and is broken, and the empty array.
 // specversion is "1.0". The attributes of CloudEvents are strings; extensions are strings, booleans or 32-bit integers
 // and are kept as text ("true", "42"); null is absent. A member that is there twice is refused, because two
 // readers could take different ones; inside data nothing is looked at. data and data_base64 exclude each other.

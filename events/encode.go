@@ -15,8 +15,8 @@ const maxInlineDepth = 512
 //
 //   - JSON under no datacontenttype, application/json or text/json stands in "data" verbatim;
 //   - unicode text under a type that is not JSON stands in "data" as a string;
-//   - everything else is in "data_base64": other bytes, JSON under */*+json (which SDKs read in two
-//     ways), JSON with white space around it, nested deeper than 512, or with U+FFFE or U+FFFF, which SQS refuses.
+//   - everything else is in "data_base64": other bytes, JSON under any other spelling of a JSON type
+//     (application/x+json, Text/JSON: SDKs do not agree that it is JSON, but all read base64 alike), JSON with white space around it, nested deeper than 512, or with U+FFFE or U+FFFF, which SQS refuses.
 //
 // The attributes come in the order of Attributes, extensions as strings, data last.
 // An event that Validate refuses is not printed: dst is returned as it was, with the *InvalidError.
@@ -62,8 +62,9 @@ func (e *Event) appendJSON(dst []byte, rewritten bool) ([]byte, error) {
 
 // isInlineJSON reports whether the payload may stand in "data" as it is.
 func (e *Event) isInlineJSON(rewritten bool) bool {
-	switch mediaType(e.DataContentType) {
-	case "", contentTypeJSON, "text/json":
+	media, _, _ := strings.Cut(e.DataContentType, ";")
+	switch strings.TrimSpace(media) {
+	case "", contentTypeJSON, "text/json": // in lower case only: SDKs compare the text
 	default:
 		return false
 	}

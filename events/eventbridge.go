@@ -8,12 +8,7 @@ import (
 )
 
 func isEventBridge(m *message) bool {
-	for _, name := range [...]string{"detail-type", "source", "detail"} {
-		if _, ok := m.body.member(name); !ok {
-			return false
-		}
-	}
-	return true
+	return m.body.has("detail-type") && m.body.has("source") && m.body.has("detail")
 }
 
 // openEventBridge reads the envelope that EventBridge puts around events. Members that it does not know are left out.

@@ -99,8 +99,9 @@ func (f *findings) err() error {
 	return first
 }
 
-func invalid(form Form, code, field, problem, fix string) error {
-	return &InvalidError{Form: form, Code: code, Field: field, Problem: problem, Fix: fix}
+// invalid is a refusal of the message as a whole.
+func invalid(form Form, code, problem, fix string) error {
+	return &InvalidError{Form: form, Code: code, Problem: problem, Fix: fix}
 }
 
 // excerpt quotes a name or value from outside so that it is short, printable and ASCII.

@@ -13,20 +13,20 @@ import (
 const MaxBatchEvents = 1000
 
 // isStructured fits an object with a member "specversion", an array that holds one such object at any
-// depth of arrays, whatever declares itself to be CloudEvents by its content type, the empty array
-// (an empty batch) and broken JSON that mentions "specversion": a torn CloudEvent must not pass for text.
+// depth of arrays, and whatever declares itself to be CloudEvents by its content type. In a message without ce-*
+// attributes, which make any body a payload, it also fits the empty array (an empty batch) and broken
+// JSON that mentions "specversion": a torn CloudEvent must not pass for text.
 func isStructured(m *message) bool {
 	b := &m.body
-	if !b.json {
-		return looksTorn(b.text) || declaresCloudEvents(m)
-	}
-	switch b.kind {
-	case '{':
-		if _, ok := b.member("specversion"); ok {
+	switch {
+	case !b.json:
+		return declaresCloudEvents(m) || looksTorn(b.text) && !isBinary(m)
+	case b.kind == '{':
+		if b.has("specversion") {
 			return true
 		}
-	case '[':
-		if holdsEvent(b.text) || isEmptyArray(b.text) {
+	case b.kind == '[':
+		if holdsEvent(b.text) || isEmptyArray(b.text) && !isBinary(m) {
 			return true
 		}
 	}
@@ -57,11 +57,11 @@ func holdsEvent(array string) bool {
 		switch array[i] {
 		case '{':
 			members, end, err := scanObject(array, i)
-			if _, ok := find(members, "specversion"); ok {
-				return true
-			}
 			if err != nil {
 				return false
+			}
+			if named(members, "specversion") {
+				return true
 			}
 			i = end
 		case '"':
@@ -81,11 +81,11 @@ func openStructured(m *message) (Decoded, error) {
 	b := &m.body
 	switch {
 	case !b.json:
-		return Decoded{}, invalid(FormCloudEvent, CodeBadJSON, "", "is meant to be CloudEvents JSON but is "+errText(b.err), "send one complete JSON object or array")
+		return Decoded{}, invalid(FormCloudEvent, CodeBadJSON, "is meant to be CloudEvents JSON but is "+errText(b.err), "send one complete JSON object or array")
 	case b.kind == '[':
 		return openBatch(m)
 	case b.kind != '{':
-		return Decoded{}, invalid(FormCloudEvent, CodeBadCloudEvent, "", "is not an object although its content-type says CloudEvents", "send a JSON object with specversion, id, source and type")
+		return Decoded{}, invalid(FormCloudEvent, CodeBadCloudEvent, "is not an object although its content-type says CloudEvents", "send a JSON object with specversion, id, source and type")
 	}
 	f := findings{form: FormCloudEvent}
 	e := fromMembers(b.members, &f)
@@ -150,7 +150,7 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 		if doc.err != nil {
 			why = errText(doc.err)
 		}
-		return invalid(FormCloudEvent, CodeBadJSON, "", "is "+why, "send one complete JSON object")
+		return invalid(FormCloudEvent, CodeBadJSON, "is "+why, "send one complete JSON object")
 	}
 	read := fromMembers(doc.members, &f)
 	read.validate(&f)

@@ -99,12 +99,11 @@ func (e *Event) validateExtensions(f *findings) {
 }
 
 func checkRequired(f *findings, name, value, fix string) {
-	switch {
-	case value == "":
+	if value == "" {
 		f.addAttribute(CodeBadCloudEvent, name, "is missing", fix)
-	default:
-		checkText(f, name, value)
+		return
 	}
+	checkText(f, name, value)
 }
 
 // checkText checks an attribute that is present for what CloudEvents forbids in every string.
