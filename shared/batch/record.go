@@ -1,0 +1,104 @@
+package batch
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/waybill"
+)
+
+// Record is one received message as its producer sent it: what Waybill added is in Note.
+type Record struct {
+	MessageID       string // SQS's id; a copy has another one
+	ReceiptHandle   string
+	Body            string
+	Attributes      map[string]queue.Attribute // the producer's; nil for none
+	Note            waybill.Note               // zero: none
+	Group           string                     // message group, on standard queues too
+	Deduplication   string                     // FIFO only
+	Trace           string                     // X-Ray trace header, "" for none
+	ReceiveCount    int                        // this receive included; 0 where SQS did not say
+	SentAt          time.Time                  // zero where SQS did not say; a copy has its own
+	FirstReceivedAt time.Time                  // zero where SQS did not say
+	QueueARN        string
+	FIFO            bool
+}
+
+// fate is what becomes of an item.
+type fate int
+
+const (
+	acknowledged fate = iota // handled
+	again                    // to be sent again, then acknowledged
+	dead                     // to be dead-lettered, then acknowledged
+	back                     // to SQS
+)
+
+func (f fate) String() string {
+	return [...]string{"acknowledged", "sent again", "dead-lettered", "returned"}[f]
+}
+
+// item is a record on its way through Handle.
+type item struct {
+	record  Record
+	message queue.Message // as received, the note still attached: the handler cannot have changed it
+	noteErr error         // why the note could not be read
+
+	err     error         // what the handler returned
+	verdict outcome.Error // how it is understood
+	fate    fate
+	after   time.Duration // when the message shall be visible again
+	behind  string        // id of the earlier record of its FIFO group that took it back
+	mishap  error         // what went wrong while settling
+}
+
+// open reads a message of the event.
+func open(m *events.SQSMessage) *item {
+	it := &item{message: queue.Message{
+		Body: m.Body, Attributes: attributes(m.MessageAttributes),
+		Group: m.Attributes["MessageGroupId"], Trace: m.Attributes["AWSTraceHeader"],
+	}}
+	it.record = Record{
+		MessageID: m.MessageId, ReceiptHandle: m.ReceiptHandle,
+		Group: it.message.Group, Deduplication: m.Attributes["MessageDeduplicationId"], Trace: it.message.Trace,
+		SentAt:          instant(m.Attributes["SentTimestamp"]),
+		FirstReceivedAt: instant(m.Attributes["ApproximateFirstReceiveTimestamp"]),
+		QueueARN:        m.EventSourceARN, FIFO: strings.HasSuffix(m.EventSourceARN, ".fifo"),
+	}
+	if n, err := strconv.Atoi(m.Attributes["ApproximateReceiveCount"]); err == nil {
+		it.record.ReceiveCount = max(n, 0)
+	}
+	// A conversion of its own: whatever a handler does to its record, message stays as received.
+	it.record.Body, it.record.Attributes, it.record.Note, it.noteErr = waybill.Detach(m.Body, attributes(m.MessageAttributes))
+	return it
+}
+
+func attributes(from map[string]events.SQSMessageAttribute) map[string]queue.Attribute {
+	if len(from) == 0 {
+		return nil
+	}
+	to := make(map[string]queue.Attribute, len(from))
+	for name, a := range from {
+		v := queue.Attribute{DataType: a.DataType, Binary: bytes.Clone(a.BinaryValue)}
+		if a.StringValue != nil {
+			v.String = *a.StringValue
+		}
+		to[name] = v
+	}
+	return to
+}
+
+// instant reads SQS's milliseconds since 1970.
+func instant(ms string) time.Time {
+	n, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil || n <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(n)
+}
