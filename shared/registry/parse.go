@@ -250,7 +250,7 @@ func (r *reader) webhook(path string, n *jsontree.Node) *Webhook {
 	w := &Webhook{Timeout: DefaultTimeout}
 	r.object(path, n,
 		member{"url", urlExample, func(path string, n *jsontree.Node) { w.URL = r.url(path, n) }},
-		member{"secrets", generateSecret, func(path string, n *jsontree.Node) { w.Secrets = r.secrets(path, n) }},
+		member{"secrets", howToGenerate, func(path string, n *jsontree.Node) { w.Secrets = r.secrets(path, n) }},
 		member{"headers", "", func(path string, n *jsontree.Node) { w.Headers = r.headers(path, n) }},
 		member{"timeout", "", func(path string, n *jsontree.Node) { w.Timeout = r.timeout(path, n) }},
 	)

@@ -109,6 +109,7 @@ func refusals() []refusal {
 		{"secret in URL-safe base64", web("secrets", `["whsec_`+strings.Repeat("-_", 16)+`"]`), w + "secrets[0]", "use standard base64"},
 		{"secret cut off", web("secrets", `["`+goodSecret[:len(goodSecret)-3]+`"]`), w + "secrets[0]", "copied whole"},
 		{"secret with a line end", web("secrets", `["`+goodSecret[:20]+`\n`+goodSecret[20:]+`"]`), w + "secrets[0]", "copied whole"},
+		{"secret with stray bits", web("secrets", listed(strings.TrimSuffix(secretOf(25), "Q==")+"R==")), w + "secrets[0]", "copied whole"},
 		{"secret too short", web("secrets", listed(secretOf(23))), w + "secrets[0]", "holds 23 bytes; use 24 to 64"},
 		{"secret too long", web("secrets", listed(secretOf(65))), w + "secrets[0]", "holds 65 bytes; use 24 to 64"},
 		{"secret of one byte", web("secrets", listed(encoded(strings.Repeat("\x00", 32)))), w + "secrets[0]", "is weak"},

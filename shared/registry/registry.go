@@ -159,4 +159,5 @@ func Fixed(s *Set) Source { return fixed{s} }
 
 type fixed struct{ set *Set }
 
+// Set gives the set.
 func (f fixed) Set(context.Context) (*Set, error) { return f.set, nil }

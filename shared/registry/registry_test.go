@@ -238,12 +238,15 @@ func TestNothingPrintsCredentials(t *testing.T) {
 	for _, print := range prints {
 		for _, text := range []string{
 			goodSecret, strings.TrimPrefix(goodSecret, "whsec_"), key, fmt.Sprintf("%x", key), fmt.Sprintf("%X", key),
-			strings.Trim(fmt.Sprint([]byte(key)), "[]"), "top-secret-token", fmt.Sprintf("%x", "top-secret-token"),
+			strings.Trim(fmt.Sprintf("%d", []byte(key)), "[]"), "top-secret-token", fmt.Sprintf("%x", "top-secret-token"),
 		} {
 			if strings.Contains(print, text) {
 				t.Errorf("a credential shows in %q", print)
 			}
 		}
+	}
+	if got := fmt.Sprintf("%d %x", d.Webhook.Secrets[0], d.Webhook.Headers[1]); got != "[redacted] authorization: [redacted]" {
+		t.Errorf("odd verbs print %s", got)
 	}
 	if !strings.Contains(string(asJSON), `"Secrets":["[redacted]"]`) {
 		t.Errorf("JSON: %s", asJSON)

@@ -22,9 +22,10 @@ const (
 	// minDistinctBytes tells typed or repeated text from random bytes: of 24 random ones, fewer than 8 different ones are
 	// as likely as guessing the key.
 	minDistinctBytes = 8
-
-	generateSecret = `generate one: echo "whsec_$(openssl rand -base64 32)"`
 )
+
+// howToGenerate is the remedy for every secret that must be made anew.
+const howToGenerate = `generate one: echo "whsec_$(openssl rand -base64 32)"`
 
 // Secret is a signing key. However it is printed, logged or marshalled, it shows "[redacted]".
 type Secret struct {
@@ -59,13 +60,13 @@ func decodeSecret(text string) (key []byte, message, fix string) {
 	}
 	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil || strings.ContainsAny(encoded, "\r\n") { // the decoder skips line ends
-		return nil, "is not standard base64 with padding", "check that it was copied whole, or " + generateSecret
+		return nil, "is not standard base64 with padding", "check that it was copied whole, or " + howToGenerate
 	}
 	if len(key) < MinKeyBytes || len(key) > MaxKeyBytes {
-		return nil, fmt.Sprintf("holds %d bytes", len(key)), fmt.Sprintf("use %d to %d; %s", MinKeyBytes, MaxKeyBytes, generateSecret)
+		return nil, fmt.Sprintf("holds %d bytes", len(key)), fmt.Sprintf("use %d to %d; %s", MinKeyBytes, MaxKeyBytes, howToGenerate)
 	}
 	if distinct(key) < minDistinctBytes {
-		return nil, "is weak: it repeats a few bytes", generateSecret
+		return nil, "is weak: it repeats a few bytes", howToGenerate
 	}
 	return key, "", ""
 }
