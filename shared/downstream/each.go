@@ -19,6 +19,7 @@ type each struct {
 	deliver func(ctx context.Context, a Attempt) Result
 }
 
+// Deliver implements Adapter.
 func (e *each) Deliver(ctx context.Context, attempts []Attempt, done func(i int, r Result)) {
 	var running sync.WaitGroup
 	defer running.Wait()

@@ -37,7 +37,7 @@ func refused(err error) downstream.Result {
 
 // failed is the result of an attempt that got no response.
 func failed(ctx context.Context, err error) downstream.Result {
-	result := downstream.Result{Verdict: downstream.Retry, Reason: reason(ctx, err), Detail: detail(err)}
+	result := downstream.Result{Verdict: downstream.Retry, Reason: reason(ctx, err), Detail: detail(ctx, err)}
 	if result.Reason == downstream.ReasonBlockedAddress {
 		result.Verdict = downstream.Reject
 	}
@@ -47,7 +47,7 @@ func failed(ctx context.Context, err error) downstream.Result {
 // brokenOff completes the result of an attempt whose response did not arrive
 // whole. Only a success needs all of it: see the package documentation.
 func brokenOff(ctx context.Context, result downstream.Result, err error) downstream.Result {
-	result.Detail = bounded("the response broke off: " + detail(err))
+	result.Detail = bounded("the response broke off: " + detail(ctx, err))
 	if result.Verdict != downstream.Delivered {
 		return result
 	}
@@ -64,6 +64,8 @@ func reason(ctx context.Context, err error) string {
 	switch {
 	case errors.Is(err, egress.ErrBlocked):
 		return downstream.ReasonBlockedAddress
+	case errors.Is(context.Cause(ctx), errRepeat):
+		return downstream.ReasonReset
 	case ctx.Err() != nil:
 		return ended(ctx)
 	case isA[*net.DNSError](err):
@@ -72,7 +74,7 @@ func reason(ctx context.Context, err error) string {
 		return downstream.ReasonTLS
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return downstream.ReasonRefused
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, errRepeat), isStreamReset(err):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), isStreamReset(err):
 		return downstream.ReasonReset
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
 		return downstream.ReasonUnreachable
@@ -128,9 +130,11 @@ func isTimeout(err error) bool {
 // detail repeats the text of errors that package net, crypto/tls and the guard
 // make, which name hosts and addresses at most. Others can quote what the
 // receiver sent, which can quote our payload, and are not repeated.
-func detail(err error) string {
+func detail(ctx context.Context, err error) string {
 	switch {
-	case errors.Is(err, errRepeat), errors.Is(err, egress.ErrBlocked), isTLS(err),
+	case errors.Is(context.Cause(ctx), errRepeat):
+		return errRepeat.Error()
+	case errors.Is(err, egress.ErrBlocked), isTLS(err),
 		isA[*net.OpError](err), isA[*net.DNSError](err), isA[syscall.Errno](err):
 		return bounded(err.Error())
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):

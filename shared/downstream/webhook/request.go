@@ -22,21 +22,46 @@ import (
 // UserAgent is sent with every request.
 const UserAgent = "Waybill/1 (+https://github.com/waybillhq/waybill)"
 
-// errRepeat answers the transport when it asks to send a request again that
-// may have reached the receiver.
+// errRepeat ends an attempt whose request the transport wants to send again
+// although it may have reached the receiver.
 var errRepeat = errors.New("the receiver refused the request after it was sent")
 
-// request is one request on its way through the transport.
-type request struct {
-	*http.Request
-	data []byte
+// watch follows a request through the transport and stops it before it is sent
+// a second time. Its methods are called by different goroutines, one after the
+// other or not.
+type watch struct {
+	stop context.CancelCauseFunc
 
 	http2       atomic.Bool // the connection in use speaks HTTP/2
-	headersSent atomic.Bool
+	headersSent atomic.Bool // on that connection
+}
+
+// gotConn is called before each sending. Over HTTP/1.1 the transport sends again
+// only if no byte was written, and only because there is a GetBody; over HTTP/2
+// also after the receiver refused the stream or broke it off in certain ways.
+// The transport looks at the context once more before it writes headers.
+func (w *watch) gotConn(info httptrace.GotConnInfo) {
+	if w.headersSent.Load() && w.http2.Load() {
+		w.stop(errRepeat)
+		return
+	}
+	conn, secure := info.Conn.(*tls.Conn)
+	w.http2.Store(secure && conn.ConnectionState().NegotiatedProtocol == "h2")
+	w.headersSent.Store(false)
+}
+
+// send makes one request with the transport.
+func send(ctx context.Context, transport *http.Transport, request *http.Request, stop context.CancelCauseFunc) (*http.Response, error) {
+	w := &watch{stop: stop}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:      w.gotConn,
+		WroteHeaders: func() { w.headersSent.Store(true) },
+	})
+	return transport.RoundTrip(request.WithContext(ctx))
 }
 
 // newRequest builds the request of an attempt at the given time. The error is a *refusal.
-func newRequest(attempt downstream.Attempt, at time.Time) (*request, error) {
+func newRequest(attempt downstream.Attempt, at time.Time) (*http.Request, error) {
 	hook := attempt.Destination.Webhook
 	if hook == nil {
 		return nil, refuse(downstream.ReasonBadConfiguration, "the destination has no webhook settings")
@@ -49,44 +74,22 @@ func newRequest(attempt downstream.Attempt, at time.Time) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &request{data: attempt.Event.Data}
-	r.Request = &http.Request{
-		Method:        http.MethodPost,
-		URL:           target,
-		Host:          target.Host,
-		Header:        header,
-		Body:          r.body(),
-		GetBody:       r.repeat,
-		ContentLength: int64(len(r.data)),
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
+	request := &http.Request{
+		Method:     http.MethodPost,
+		URL:        target,
+		Host:       target.Host,
+		Header:     header,
+		Body:       http.NoBody,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
 	}
-	return r, nil
-}
-
-// body is never http.NoBody, with which the transport would repeat requests of its own accord.
-func (r *request) body() io.ReadCloser { return io.NopCloser(bytes.NewReader(r.data)) }
-
-// repeat is called by the transport when it wants to send the request on
-// another connection. Over HTTP/1.1 it asks only if no byte was written; over
-// HTTP/2 also after the receiver refused the stream.
-func (r *request) repeat() (io.ReadCloser, error) {
-	if r.http2.Load() && r.headersSent.Load() {
-		return nil, errRepeat
+	if data := attempt.Event.Data; len(data) > 0 {
+		request.ContentLength = int64(len(data))
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+		request.Body, _ = request.GetBody()
 	}
-	return r.body(), nil
-}
-
-// in returns the request for the transport, bound to ctx.
-func (r *request) in(ctx context.Context) *http.Request {
-	return r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			conn, secure := info.Conn.(*tls.Conn)
-			r.http2.Store(secure && conn.ConnectionState().NegotiatedProtocol == "h2")
-		},
-		WroteHeaders: func() { r.headersSent.Store(true) },
-	}))
+	return request, nil
 }
 
 func parseURL(text string) (*url.URL, error) {

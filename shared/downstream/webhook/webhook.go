@@ -162,10 +162,12 @@ func (a *Adapter) exchange(ctx context.Context, attempt downstream.Attempt, at t
 	// One clock for everything: connecting, TLS, sending, headers, body.
 	ctx, cancel := context.WithTimeout(ctx, timeout(attempt.Destination.Webhook.Timeout))
 	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 
 	// RoundTrip instead of a Client: no redirects, no cookies, no credentials
 	// out of URLs, and errors that do not repeat the URL.
-	response, err := a.transport.RoundTrip(request.in(ctx))
+	response, err := send(ctx, a.transport, request, stop)
 	if err != nil {
 		return failed(ctx, err)
 	}
