@@ -58,7 +58,6 @@ type Outgoing struct {
 var (
 	attributeName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 	attributeType = regexp.MustCompile(`^(String|Number|Binary)(\..*)?$`)
-	token         = regexp.MustCompile("^[A-Za-z0-9!\"#$%&'()*+,./:;<=>?@\\[\\\\\\]^_`{|}~-]{1,128}$")
 	number        = regexp.MustCompile(`^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*$`)
 )
 
@@ -73,10 +72,10 @@ func (o Outgoing) check() (sizeBytes int, err *wire.Error) {
 	if o.Delay != nil && (*o.Delay < 0 || *o.Delay > MaxDelay) {
 		return 0, outOfRange(int(o.Delay.Seconds()), "DelaySeconds", "DelaySeconds must be >= 0 and <= 900.")
 	}
-	if o.GroupID != "" && !token.MatchString(o.GroupID) {
+	if o.GroupID != "" && !validToken(o.GroupID) {
 		return 0, badToken("MessageGroupId", o.GroupID)
 	}
-	if o.DeduplicationID != "" && !token.MatchString(o.DeduplicationID) {
+	if o.DeduplicationID != "" && !validToken(o.DeduplicationID) {
 		return 0, badToken("MessageDeduplicationId", o.DeduplicationID)
 	}
 	if n := len(o.MessageAttributes); n > MaxMessageAttributes {
@@ -91,6 +90,12 @@ func (o Outgoing) check() (sizeBytes int, err *wire.Error) {
 		sizeBytes += len(name) + len(value.DataType) + len(value.StringValue) + len(value.BinaryValue)
 	}
 	return sizeBytes, nil
+}
+
+// validToken holds group and deduplication ids to 128 printable ASCII characters without spaces.
+func validToken(text string) bool {
+	const longest = 128
+	return len(text) <= longest && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func badToken(parameter, value string) *wire.Error {

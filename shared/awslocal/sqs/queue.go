@@ -14,10 +14,6 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 )
 
-// MaxInFlight is how many messages of one queue can be received and not yet deleted. At the limit a receive
-// without a wait on a standard queue fails with OverLimit; with a wait, or on a FIFO queue, it finds nothing.
-const MaxInFlight = 120_000
-
 // senderID stands for the one user of this endpoint.
 const senderID = "AIDALOCALENDPOINT000"
 
@@ -333,8 +329,8 @@ func (q *Queue) Receive(ctx context.Context, o ReceiveOptions) ([]Message, error
 			return got, nil
 		}
 		if !now.Before(deadline) {
-			if o.Wait == 0 && !q.fifo && q.count[InFlight] >= MaxInFlight {
-				return nil, wire.Errorf("OverLimit", "The maximum number of in flight messages is reached: %d.", MaxInFlight)
+			if o.Wait == 0 && !q.fifo && q.count[InFlight] >= s.opts.MaxInFlight {
+				return nil, wire.Errorf("OverLimit", "The maximum number of in flight messages is reached: %d.", s.opts.MaxInFlight)
 			}
 			return nil, nil
 		}
@@ -361,7 +357,7 @@ func (q *Queue) wait(ctx context.Context, d time.Duration) {
 
 // wake lets one waiting receive look again if there is something for it. That one wakes the next.
 func (q *Queue) wake() {
-	if _, ok := q.ready.first(); ok && q.count[InFlight] < MaxInFlight {
+	if _, ok := q.ready.first(); ok && q.count[InFlight] < q.service.opts.MaxInFlight {
 		q.signal()
 	}
 }
@@ -399,13 +395,13 @@ func (q *Queue) take(n int, visibility *time.Duration, now time.Time) []Message 
 		hidden = *visibility
 	}
 	var got []Message
-	for len(got) < n && q.count[InFlight] < MaxInFlight {
+	for len(got) < n && q.count[InFlight] < q.service.opts.MaxInFlight {
 		g, ok := q.ready.first()
 		if !ok {
 			break
 		}
 		// A FIFO group gives in one receive all it may; after that its messages in flight close it.
-		for len(got) < n && q.count[InFlight] < MaxInFlight {
+		for len(got) < n && q.count[InFlight] < q.service.opts.MaxInFlight {
 			m, ok := g.waiting.first()
 			if !ok || m.state != Visible {
 				break
@@ -542,21 +538,22 @@ func (q *Queue) parse(handle string) (id string, receipt uint64, err *wire.Error
 
 // message gives what a receiver sees.
 func (m *item) message(handle string) Message {
-	system := map[string]string{
-		"SenderId":                senderID,
-		"SentTimestamp":           milliseconds(m.sent),
-		"ApproximateReceiveCount": strconv.Itoa(m.receives),
-	}
-	for name, value := range map[string]string{
-		"MessageGroupId": m.groupID, "MessageDeduplicationId": m.dedupID, "SequenceNumber": m.sequence,
-		"AWSTraceHeader": m.trace, "DeadLetterQueueSourceArn": m.source,
-	} {
+	system := make(map[string]string, 8)
+	set := func(name, value string) {
 		if value != "" {
 			system[name] = value
 		}
 	}
+	set("SenderId", senderID)
+	set("SentTimestamp", milliseconds(m.sent))
+	set("ApproximateReceiveCount", strconv.Itoa(m.receives))
+	set("MessageGroupId", m.groupID)
+	set("MessageDeduplicationId", m.dedupID)
+	set("SequenceNumber", m.sequence)
+	set("AWSTraceHeader", m.trace)
+	set("DeadLetterQueueSourceArn", m.source)
 	if !m.firstReceive.IsZero() {
-		system["ApproximateFirstReceiveTimestamp"] = milliseconds(m.firstReceive)
+		set("ApproximateFirstReceiveTimestamp", milliseconds(m.firstReceive))
 	}
 	return Message{
 		MessageID: m.id, ReceiptHandle: handle, Body: m.body, MD5OfBody: m.bodyMD5, Attributes: system,

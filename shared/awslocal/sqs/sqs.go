@@ -34,6 +34,9 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 )
 
+// DefaultMaxInFlight is SQS's own limit on messages in flight.
+const DefaultMaxInFlight = 120_000
+
 // Options configure a Service. The zero value is usable.
 type Options struct {
 	// BaseURL is what queue URLs start with, without a slash at the end. Default "http://127.0.0.1:4566".
@@ -47,6 +50,10 @@ type Options struct {
 	Seed uint64
 	// Disorder makes standard queues reorder and repeat messages, as SQS may. Default: neither.
 	Disorder Disorder
+	// MaxInFlight is how many messages of one queue can be received and not yet deleted. Default DefaultMaxInFlight. At
+	// the limit a receive without a wait on a standard queue fails with OverLimit; with a wait, or on a FIFO
+	// queue, it finds nothing: the queue stalls in silence.
+	MaxInFlight int
 	// OnSend is called for every message that SendMessage, SendMessageBatch or Queue.Send accepted, before
 	// anybody can receive it; not for moves between queues, nor for a message that a FIFO queue dropped as a duplicate.
 	// It runs under the service's lock: it must be quick and must not call the service.
@@ -79,6 +86,7 @@ func New(opts Options) *Service {
 	opts.BaseURL = strings.TrimRight(cmp.Or(opts.BaseURL, "http://127.0.0.1:4566"), "/")
 	opts.AccountID = cmp.Or(opts.AccountID, wire.AccountID)
 	opts.Region = cmp.Or(opts.Region, wire.Region)
+	opts.MaxInFlight = cmp.Or(opts.MaxInFlight, DefaultMaxInFlight)
 	seed := opts.Seed
 	if seed == 0 {
 		seed = rand.Uint64()
