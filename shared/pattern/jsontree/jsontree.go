@@ -105,14 +105,12 @@ func Parse(document []byte, maxDepth int) (*Node, error) {
 	if err := check(document); err != nil {
 		return nil, err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(document))
-	decoder.UseNumber()
-	r := &reader{document: document, decoder: decoder, maxDepth: maxDepth}
+	r := &reader{document: document, maxDepth: maxDepth}
 	return r.value(0)
 }
 
-// check validates the whole text before the tree is built: the scanner of encoding/json reports an exact offset only
-// when it sees the document as a whole.
+// check validates the whole text before the tree is built, so that encoding/json decides what is JSON and the reader
+// below only has to find the parts.
 func check(document []byte) error {
 	if at := invalidUTF8(document); at >= 0 {
 		return &SyntaxError{Offset: at, Message: "the text is not valid UTF-8", Fix: "save the file as UTF-8"}
@@ -169,88 +167,135 @@ func invalidUTF8(document []byte) int {
 	return -1
 }
 
+// reader builds the tree of a text that is known to be valid JSON.
 type reader struct {
 	document []byte
-	decoder  *json.Decoder
+	at       int // next byte
 	maxDepth int
 }
 
-// token reads the next token and the offset of its first byte.
-func (r *reader) token() (json.Token, int, error) {
-	start := int(r.decoder.InputOffset())
-	for start < len(r.document) && strings.IndexByte(" \t\r\n,:", r.document[start]) >= 0 {
-		start++
+// next skips blanks and separators and gives the first byte of what follows.
+func (r *reader) next() byte {
+	for {
+		switch c := r.document[r.at]; c {
+		case ' ', '\t', '\r', '\n', ',', ':':
+			r.at++
+		default:
+			return c
+		}
 	}
-	token, err := r.decoder.Token()
-	if err != nil {
-		return nil, start, &SyntaxError{Offset: start, Message: err.Error()}
-	}
-	return token, start, nil
 }
 
 func (r *reader) value(depth int) (*Node, error) {
-	token, start, err := r.token()
-	if err != nil {
-		return nil, err
-	}
-	node := &Node{Offset: start}
-	switch token := token.(type) {
-	case string:
-		node.Kind, node.Text = String, token
-	case json.Number:
-		node.Kind, node.Text = Number, token.String()
-	case bool:
-		node.Kind, node.Text = Bool, strconv.FormatBool(token)
-	case json.Delim:
-		if depth >= r.maxDepth {
-			return nil, &SyntaxError{
-				Offset:  start,
-				Message: fmt.Sprintf("nested more than %d levels deep", r.maxDepth),
-				Fix:     "nest less deeply",
-			}
-		}
-		if token == '{' {
-			node.Kind = Object
-			err = r.members(node, depth+1)
-		} else {
-			node.Kind = Array
-			err = r.items(node, depth+1)
-		}
-		if err != nil {
-			return nil, err
+	first := r.next()
+	node := &Node{Offset: r.at}
+	var err error
+	switch first {
+	case '{':
+		node.Kind = Object
+		err = r.members(node, depth)
+	case '[':
+		node.Kind = Array
+		err = r.items(node, depth)
+	case '"':
+		node.Kind = String
+		node.Text, err = r.text()
+	default:
+		node.Text = r.literal()
+		node.Kind = literalKind(first)
+		if node.Kind == Null {
+			node.Text = ""
 		}
 	}
-	node.End = int(r.decoder.InputOffset())
-	return node, nil
+	node.End = r.at
+	return node, err
 }
 
 func (r *reader) members(node *Node, depth int) error {
-	for r.decoder.More() {
-		token, start, err := r.token()
+	if err := r.enter(depth); err != nil {
+		return err
+	}
+	for r.next() != '}' {
+		start := r.at
+		name, err := r.text()
 		if err != nil {
 			return err
 		}
-		name, _ := token.(string) // the text was validated: a member begins with a string
-		value, err := r.value(depth)
+		value, err := r.value(depth + 1)
 		if err != nil {
 			return err
 		}
 		node.Members = append(node.Members, Member{Name: name, Offset: start, Value: value})
 	}
-	_, _, err := r.token()
-	return err
+	r.at++
+	return nil
 }
 
 func (r *reader) items(node *Node, depth int) error {
-	for r.decoder.More() {
-		value, err := r.value(depth)
+	if err := r.enter(depth); err != nil {
+		return err
+	}
+	for r.next() != ']' {
+		value, err := r.value(depth + 1)
 		if err != nil {
 			return err
 		}
 		node.Items = append(node.Items, value)
 	}
-	_, _, err := r.token()
-	return err
+	r.at++
+	return nil
+}
+
+// enter passes the opening bracket or brace.
+func (r *reader) enter(depth int) error {
+	if depth >= r.maxDepth {
+		return &SyntaxError{
+			Offset:  r.at,
+			Message: fmt.Sprintf("nested more than %d levels deep", r.maxDepth),
+			Fix:     "nest less deeply",
+		}
+	}
+	r.at++
+	return nil
+}
+
+// text reads a string.
+func (r *reader) text() (string, error) {
+	start, escaped := r.at, false
+	for r.at++; r.document[r.at] != '"'; r.at++ {
+		if r.document[r.at] == '\\' {
+			escaped = true
+			r.at++
+		}
+	}
+	r.at++
+	if !escaped {
+		return string(r.document[start+1 : r.at-1]), nil
+	}
+	var text string
+	if err := json.Unmarshal(r.document[start:r.at], &text); err != nil {
+		return "", &SyntaxError{Offset: start, Message: err.Error()}
+	}
+	return text, nil
+}
+
+// literal reads a number, true, false or null.
+func (r *reader) literal() string {
+	start := r.at
+	for r.at < len(r.document) && bytes.IndexByte([]byte(" \t\r\n,:]}"), r.document[r.at]) < 0 {
+		r.at++
+	}
+	return string(r.document[start:r.at])
+}
+
+func literalKind(first byte) Kind {
+	switch first {
+	case 'n':
+		return Null
+	case 't', 'f':
+		return Bool
+	}
+	return Number
 }
 
 // Field gives the path of an object's member: `data.state`, or `data["odd name"]` where the name is no plain word.
