@@ -27,7 +27,7 @@ func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
 // MarshalJSON is AppendJSON for encoding/json. Because json.Marshal rewrites what a marshaler returns (white
 // space goes, <, > and & become escapes), data that would not survive that unchanged is printed as
 // data_base64: an event inside a larger value keeps its payload bytes as well. Output of
-// AppendJSON passed to json.Marshal as a json.RawMessage does not.
+// AppendJSON passed to json.Marshal as a json.RawMessage does not, and json.MarshalIndent keeps no one's.
 func (e Event) MarshalJSON() ([]byte, error) {
 	return e.appendJSON(nil, true)
 }

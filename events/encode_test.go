@@ -2,6 +2,7 @@ package events_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -182,6 +183,7 @@ func TestBinaryRoundTrip(t *testing.T) {
 }
 
 func TestAppendJSONForms(t *testing.T) {
+	nested := func(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 	for _, tt := range []struct{ contentType, data, want string }{
 		{"application/json", `{"b": 1.0, "a":9007199254740993}`, `"data":{"b": 1.0, "a":9007199254740993}`},
 		{"", `null`, `"data":null`},
@@ -190,6 +192,8 @@ func TestAppendJSONForms(t *testing.T) {
 		{"application/json", `{}]`, `"data_base64":"e31d"`},
 		{"application/json", ``, `"data_base64":""`},
 		{"application/json", "\"\uffff\"", `"data_base64":"Iu+/vyI="`},
+		{"application/json", nested(512), `"data":` + nested(512)},
+		{"application/json", nested(513), `"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(nested(513))) + `"`},
 		{"application/vnd.x+json", `{}`, `"data_base64":"e30="`},
 		{"text/plain", "a\"\\\u2028\uffff\n\x00\x7fé", `"data":"a\"\\\u2028\uffff\n\u0000\u007fé"`},
 		{"text/plain", `{}`, `"data":"{}"`},
@@ -199,6 +203,21 @@ func TestAppendJSONForms(t *testing.T) {
 		got, err := e.AppendJSON(nil)
 		if err != nil || !strings.HasSuffix(string(got), ","+tt.want+"}") {
 			t.Errorf("%s %q: %s, %v, want …%s}", tt.contentType, tt.data, got, err, tt.want)
+		}
+	}
+}
+
+// TestMarshalKeepsPayloadBytes embeds events by json.Marshal, which rewrites what it is given.
+func TestMarshalKeepsPayloadBytes(t *testing.T) {
+	for _, data := range []string{`{"a": 1.0}`, `"<&>"`, "\"\u2028\"", "[1,\n2]", `{"a":"b c"}`} {
+		e := events.Event{ID: "1", Source: "/s", Type: "t", Data: []byte(data)}
+		printed, err := json.Marshal(map[string]any{"event": e, "pointer": &e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back map[string]*events.Event
+		if err := json.Unmarshal(printed, &back); err != nil || string(back["event"].Data) != data || string(back["pointer"].Data) != data {
+			t.Errorf("%q: %v\n%s", data, err, printed)
 		}
 	}
 }
