@@ -299,7 +299,7 @@ func TestEveryStatusGetsItsVerdictWithOneRequest(t *testing.T) {
 }
 
 func TestRejectListOfTheDestination(t *testing.T) {
-	r := newReceiver(t, plain, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) })
+	r := newReceiver(t, plain, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 	attempt := attemptTo(t, r.URL)
 	attempt.Destination.Reject = []int{404}
 	if result := deliver(t, local(t, webhook.Config{}), attempt); result.Verdict != downstream.Reject {
@@ -389,7 +389,7 @@ func TestDigestAndExcerpt(t *testing.T) {
 				if tt.encoding != "" {
 					w.Header().Set("Content-Encoding", tt.encoding)
 				}
-				w.WriteHeader(500)
+				w.WriteHeader(http.StatusInternalServerError)
 				_, _ = w.Write(tt.body)
 			})
 			result := deliver(t, local(t, webhook.Config{}), attemptTo(t, r.URL))
@@ -511,6 +511,7 @@ func rawServer(t *testing.T, serve func(net.Conn)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -519,12 +520,14 @@ func rawServer(t *testing.T, serve func(net.Conn)) string {
 				return
 			}
 			running.Go(func() {
+				defer context.AfterFunc(ctx, func() { conn.Close() })()
 				defer conn.Close()
 				serve(conn)
 			})
 		}
 	})
 	t.Cleanup(func() {
+		cancel()
 		listener.Close()
 		running.Wait()
 	})
