@@ -71,6 +71,9 @@ var claimTable = []rule{
 	{"dead", func(i *Item, c Claim) bool { return i.State == Dead && c.Epoch <= i.Epoch }, Stale},
 	{"larger", func(i *Item, c Claim) bool { return compare(i.Epoch, i.Attempt, c) > 0 }, Stale},
 	{"settled", func(i *Item, c Claim) bool { return compare(i.Epoch, i.Attempt, c) == 0 && i.State == Waiting }, Stale},
+	{"smaller, lease live", func(i *Item, c Claim) bool {
+		return compare(i.Epoch, i.Attempt, c) < 0 && i.State == Claimed && i.LeaseUntil.After(c.Now)
+	}, Busy},
 	{"smaller", func(i *Item, c Claim) bool { return compare(i.Epoch, i.Attempt, c) < 0 }, Granted},
 	{"mine", func(i *Item, c Claim) bool { return i.Owner == c.Owner }, Granted},
 	{"lease over", func(i *Item, c Claim) bool { return !i.LeaseUntil.After(c.Now) }, Granted},
