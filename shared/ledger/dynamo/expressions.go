@@ -13,15 +13,17 @@ import (
 // ledger.Decide, SettleAllowed, ReleaseAllowed and RecordAllowed. They name the states that may be written over instead of the ones that
 // may not, so that a state of a newer release is safe from this one.
 const (
-	// A claim takes what is absent, what an earlier epoch left (delivered only for a replay), an earlier attempt of its epoch that is
-	// not finished, and its own attempt where that is its own write or nobody's any more.
+	// A claim takes what is absent, what an earlier epoch closed (delivered only for a replay), an earlier attempt of its epoch that
+	// waits for its successor, any claim up to its own whose lease is over, and its own claim.
 	claimCondition = `attribute_not_exists(#delivery)
-		OR (#epoch < :epoch AND #state IN (:claimed, :waiting, :dead))
-		OR (#epoch = :epoch AND #attempt < :attempt AND #state IN (:claimed, :waiting))
-		OR (#epoch = :epoch AND #attempt = :attempt AND #state = :claimed AND (#owner = :owner OR #leaseUntil <= :now))`
+		OR (#epoch < :epoch AND #state IN (:waiting, :dead))
+		OR (#epoch = :epoch AND #attempt < :attempt AND #state = :waiting)
+		OR (#epoch < :epoch AND #state = :claimed AND #leaseUntil <= :now)
+		OR (#epoch = :epoch AND #attempt <= :attempt AND #state = :claimed AND #leaseUntil <= :now)
+		OR (#epoch = :epoch AND #attempt = :attempt AND #state = :claimed AND #owner = :owner)`
 
-	// A record takes the same, but instead of a claim whose lease is over only the result of its own attempt that is waiting, and
-	// whatever it wrote itself.
+	// A record takes what is absent, what it wrote itself, whatever is of an earlier epoch (delivered only for a replay), an earlier
+	// attempt of its epoch that is not closed, and the result of its own attempt that is waiting.
 	recordCondition = `attribute_not_exists(#delivery)
 		OR (#owner = :owner AND #epoch = :epoch AND #attempt = :attempt)
 		OR (#epoch < :epoch AND #state IN (:claimed, :waiting, :dead))
@@ -42,7 +44,7 @@ const (
 
 // ofReplay is the same condition for a replay, which takes what an earlier epoch delivered, too.
 func ofReplay(condition string) string {
-	return strings.Replace(condition, "IN (:claimed, :waiting, :dead)", "IN (:claimed, :waiting, :dead, :delivered)", 1)
+	return strings.Replace(condition, ":waiting, :dead)", ":waiting, :dead, :delivered)", 1)
 }
 
 // expression is one conditional write, ready to be sent. DynamoDB refuses names and values that an expression does not use, so

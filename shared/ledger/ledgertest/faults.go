@@ -36,6 +36,13 @@ type faultyWrite struct {
 	do func(*testing.T, Harness, []delivery.ID) []error
 	// done tells by the row whether the write was made.
 	done func(ledger.Item, bool) bool
+	// inTwo: a driver may need two calls for it, so that a lost answer does not tell whether it was made.
+	inTwo bool
+}
+
+func inTwo(w faultyWrite) faultyWrite {
+	w.inTwo = true
+	return w
 }
 
 func claimWrite(name string, epoch, attempt int, prepare func(*testing.T, Harness, delivery.ID)) faultyWrite {
@@ -73,9 +80,9 @@ func writes() []faultyWrite {
 		claimWrite("later claim", 0, 2, func(t *testing.T, h Harness, d delivery.ID) {
 			h.Put(t, itemOf(d, ledger.Waiting, 0, 1, other, start))
 		}),
-		claimWrite("take-over", 0, 1, func(t *testing.T, h Harness, d delivery.ID) {
+		inTwo(claimWrite("take-over", 0, 1, func(t *testing.T, h Harness, d delivery.ID) {
 			h.Put(t, itemOf(d, ledger.Claimed, 0, 1, other, start))
-		}),
+		})),
 		{
 			name: "settle", prepare: claimed,
 			do: func(t *testing.T, h Harness, ids []delivery.ID) []error {
@@ -134,6 +141,9 @@ func testFault(t *testing.T, h Harness, w faultyWrite, kind FaultKind, single bo
 			t.Errorf("entry %d: got error %v, hit by the fault: %v", i, err, hit)
 		}
 		row, ok := rows[ids[i]]
+		if hit && kind == AnswerLost && w.inTwo {
+			continue
+		}
 		if written := w.done(row, ok); written != (!hit || kind == AnswerLost) {
 			t.Errorf("entry %d: written is %v; the fault does not do what it says", i, written)
 		}

@@ -20,6 +20,8 @@ type Harness struct {
 	Rows func(t testing.TB) map[delivery.ID]ledger.Item
 	// Inject makes the store's writes go wrong until heal is called. Nil: the tests of faults are skipped.
 	Inject func(f Fault) (heal func())
+	// Domain of the exhaustive comparison. Default: 3 epochs and 3 attempts.
+	Domain Domain
 }
 
 // Fault is one way in which writing goes wrong.
@@ -70,8 +72,10 @@ var start = time.Date(2026, time.November, 3, 4, 5, 6, 789_000_000, time.UTC)
 const (
 	lease = 40 * time.Second
 	ttl   = 60 * 24 * time.Hour
-	me    = "owner-me"
-	other = "owner-other"
+	// Others sort after me and before me, so that an order is not mistaken for equality.
+	me      = "owner-me"
+	other   = "owner-other"
+	another = "owner-another"
 )
 
 func id(n int) delivery.ID {
