@@ -22,7 +22,7 @@
 // back takes all later records of its group in the batch with it, even such as succeeded, and all become visible together.
 //
 // The response is never null, holds ids of this event only, each once, in the order of the event, and comes before
-// the deadline whatever the handler does. A record without a message id cannot be named in it: the whole batch is returned
+// the deadline whatever the handler does. A message that is in the event twice is handled once, and both share its fate. A record without a message id cannot be named in it: the whole batch is returned
 // by a function error before anything is handled.
 package batch
 
@@ -115,14 +115,13 @@ func backoff(receiveCount int) time.Duration {
 
 // Handle handles one event, as the package documentation says. Pass it to lambda.Start.
 func (h *Handler) Handle(ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
-	items := make([]*item, len(e.Records))
 	for i := range e.Records {
 		if e.Records[i].MessageId == "" {
-			h.cfg.Logger.LogAttrs(ctx, slog.LevelError, "batch returned", slog.Int("records", len(items)), slog.String("error", ErrNoMessageID.Error()))
-			return answer(nil), fmt.Errorf("record %d of %d: %w", i, len(items), ErrNoMessageID)
+			h.cfg.Logger.LogAttrs(ctx, slog.LevelError, "batch returned", slog.Int("records", len(e.Records)), slog.String("error", ErrNoMessageID.Error()))
+			return answer(nil), fmt.Errorf("record %d of %d: %w", i, len(e.Records), ErrNoMessageID)
 		}
-		items[i] = open(&e.Records[i])
 	}
+	items := openAll(e.Records)
 	if len(items) == 0 {
 		return answer(nil), nil
 	}

@@ -42,7 +42,7 @@ func TestAnswerOnTheWire(t *testing.T) {
 		"one of one fails":     {`{"Records":[{"messageId":"1","body":"bad"}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
 		"in input order":       {`{"Records":[{"messageId":"3","body":"bad"},{"messageId":"1","body":"ok"},{"messageId":"2","body":"bad"}]}`, `{"batchItemFailures":[{"itemIdentifier":"3"},{"itemIdentifier":"2"}]}`},
 		"twice, both fail":     {`{"Records":[{"messageId":"1","body":"bad"},{"messageId":"1","body":"bad"}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
-		"twice, one succeeds":  {`{"Records":[{"messageId":"1","body":"ok"},{"messageId":"1","body":"bad"}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
+		"one id, two messages": {`{"Records":[{"messageId":"1","body":"ok"},{"messageId":"1","body":"bad"}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
 		"twice, both succeed":  {`{"Records":[{"messageId":"1","body":"ok"},{"messageId":"1","body":"ok"}]}`, `{"batchItemFailures":[]}`},
 		"attributes are null":  {`{"Records":[{"messageId":"1","body":"bad","attributes":null,"messageAttributes":null}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
 		"odd attribute values": {`{"Records":[{"messageId":"1","body":"bad","attributes":{"ApproximateReceiveCount":"x","SentTimestamp":"-1"},"messageAttributes":{"a":{"dataType":"String"},"b":{}}}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
@@ -80,6 +80,31 @@ func TestRecordWithoutIDReturnsTheBatchUnhandled(t *testing.T) {
 	}
 }
 
+// SQS may deliver a message twice at once: it is handled once, and both receipts share what becomes of it.
+func TestMessageThatIsThereTwice(t *testing.T) {
+	b := newBench()
+	m, n := message("m", 1), message("m", 9)
+	n.ReceiptHandle = "r-m2"
+	handled := 0
+	fn := func(result error) batch.Func {
+		return func(_ context.Context, records []batch.Record) []error {
+			handled += len(records)
+			return slices.Repeat([]error{result}, len(records))
+		}
+	}
+	wantIDs(t, b.handle(t, fn(nil), m, n))
+	wantIDs(t, b.handle(t, fn(outcome.Reject("bad", nil)), m, n))
+	wantIDs(t, b.handle(t, fn(errCause), m, n)) // the larger receive count counts
+	if handled != 3 || len(b.deadLetter.sent) != 1 || len(b.source.sent) != 1 {
+		t.Errorf("handled %d times, %d dead letters, %d copies", handled, len(b.deadLetter.sent), len(b.source.sent))
+	}
+	n.Attributes["ApproximateReceiveCount"] = "2"
+	wantIDs(t, b.handle(t, fn(errCause), m, n), "m")
+	if want := map[string]time.Duration{"r-m": time.Minute, "r-m2": time.Minute}; !maps.Equal(b.source.changed, want) {
+		t.Errorf("visibility = %v", b.source.changed)
+	}
+}
+
 func TestEmptyEventCallsNobody(t *testing.T) {
 	b := newBench()
 	wantIDs(t, b.handle(t, func(context.Context, []batch.Record) []error { panic("called") }))
@@ -94,7 +119,7 @@ func TestMisbehavingHandlerLosesNothing(t *testing.T) {
 		"one too few":      func(_ context.Context, r []batch.Record) []error { return make([]error, len(r)-1) },
 		"one too many":     func(_ context.Context, r []batch.Record) []error { return make([]error, len(r)+1) },
 		"panic":            func(context.Context, []batch.Record) []error { panic("poison") },
-		"nil pointer":      func(context.Context, []batch.Record) []error { var p *batch.Record; return []error{errors.New(p.Body)} },
+		"index":            func(_ context.Context, r []batch.Record) []error { return make([]error, 3)[len(r)+1:] },
 		"ends goroutine":   func(context.Context, []batch.Record) []error { runtime.Goexit(); return nil },
 		"horrible errors":  func(context.Context, []batch.Record) []error { return []error{horror{}, horror{}, horror{}} },
 		"typed nil":        func(context.Context, []batch.Record) []error { var e *outcome.Error; return []error{e, e, e} },
@@ -465,11 +490,13 @@ func TestJitterAndBackoff(t *testing.T) {
 	outcomes := map[string]error{"after": outcome.RetryAfter(time.Hour, nil)}
 	messages := []events.SQSMessage{message("after", 1)}
 	want := map[string]time.Duration{"r-after": 66 * time.Minute}
-	for n, base := range map[int]time.Duration{0: 5, 1: 5, 2: 10, 3: 20, 8: 640, 9: 900, 1000: 900} {
+	for n, base := range map[int]time.Duration{
+		0: 5 * time.Second, 1: 5 * time.Second, 2: 10 * time.Second, 3: 20 * time.Second, 8: 640 * time.Second, 9: 15 * time.Minute, 1000: 15 * time.Minute,
+	} {
 		id := fmt.Sprint(n)
 		outcomes[id] = errCause
 		messages = append(messages, message(id, n))
-		want["r-"+id] = base * time.Second * 11 / 10
+		want["r-"+id] = base * 11 / 10
 	}
 	b.handle(t, returning(outcomes), messages...)
 	if !maps.Equal(b.source.changed, want) {

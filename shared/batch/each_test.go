@@ -68,8 +68,7 @@ func TestEachIsolatesPanics(t *testing.T) {
 		case "1":
 			panic(fmt.Sprintf("poison %s", r.MessageID))
 		case "2":
-			var m map[string]int
-			m["x"] = 1
+			panic(errors.New("assignment to entry in nil map"))
 		case "3":
 			runtime.Goexit()
 		}

@@ -46,9 +46,10 @@ func (f fate) String() string {
 
 // item is a record on its way through Handle.
 type item struct {
-	record  Record
-	message queue.Message // as received, the note still attached: the handler cannot have changed it
-	noteErr error         // why the note could not be read
+	record   Record
+	receipts []string      // of every time that the message is in the event
+	message  queue.Message // as received, the note still attached: the handler cannot have changed it
+	noteErr  error         // why the note could not be read
 
 	err     error         // what the handler returned
 	verdict outcome.Error // how it is understood
@@ -56,6 +57,24 @@ type item struct {
 	after   time.Duration // when the message shall be visible again
 	behind  string        // id of the earlier record of its FIFO group that took it back
 	mishap  error         // what went wrong while settling
+}
+
+// openAll reads the messages of an event. SQS may deliver a message twice at once: that is one item.
+func openAll(messages []events.SQSMessage) []*item {
+	items := make([]*item, 0, len(messages))
+	seen := make(map[string]*item, len(messages))
+	for i := range messages {
+		it := open(&messages[i])
+		// The id alone would do if nobody but SQS made events.
+		if first, ok := seen[it.record.MessageID]; ok && first.message.Body == it.message.Body {
+			first.receipts = append(first.receipts, it.receipts...)
+			first.record.ReceiveCount = max(first.record.ReceiveCount, it.record.ReceiveCount)
+			continue
+		}
+		seen[it.record.MessageID] = it
+		items = append(items, it)
+	}
+	return items
 }
 
 // open reads a message of the event.
@@ -70,6 +89,9 @@ func open(m *events.SQSMessage) *item {
 		SentAt:          instant(m.Attributes["SentTimestamp"]),
 		FirstReceivedAt: instant(m.Attributes["ApproximateFirstReceiveTimestamp"]),
 		QueueARN:        m.EventSourceARN, FIFO: strings.HasSuffix(m.EventSourceARN, ".fifo"),
+	}
+	if m.ReceiptHandle != "" {
+		it.receipts = []string{m.ReceiptHandle}
 	}
 	if n, err := strconv.Atoi(m.Attributes["ApproximateReceiveCount"]); err == nil {
 		it.record.ReceiveCount = max(n, 0)

@@ -226,9 +226,9 @@ func (h *Handler) reveal(ctx context.Context, items []*item) {
 	for _, it := range items {
 		if it.fate == back {
 			it.after = min(it.after, longestBack)
-			if it.record.ReceiptHandle != "" {
+			for _, receipt := range it.receipts {
 				chosen = append(chosen, it)
-				changes = append(changes, queue.Visibility{Receipt: it.record.ReceiptHandle, After: it.after})
+				changes = append(changes, queue.Visibility{Receipt: receipt, After: it.after})
 			}
 		}
 	}
