@@ -184,8 +184,9 @@ func (d *Deliverer) judge(j *job) (ledger.Result, time.Duration) {
 		d.disabled.set(j.destination.ID, d.cfg.Now().Add(disabledProbe))
 		return ledger.Failed, disabledProbe
 	}
-	wait, ok := j.destination.Retry.After(j.message.Attempt, j.message.Waited, j.result.RetryAfter, d.cfg.Random)
-	if !ok {
+	schedule := j.destination.Retry
+	wait, ok := schedule.After(j.message.Attempt, j.result.RetryAfter, d.cfg.Random)
+	if tooOld := schedule.MaxAge() > 0 && j.message.Waited+wait > schedule.MaxAge(); !ok || tooOld {
 		return ledger.Exhausted, 0
 	}
 	return ledger.Failed, wait

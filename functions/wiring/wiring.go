@@ -5,7 +5,6 @@ package wiring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -34,6 +33,8 @@ type Parts struct {
 	AWS          aws.Config
 	Destinations registry.Source
 	Logger       *slog.Logger
+	// OnAttempt, if set, hears of every attempt, from any goroutine. It must be quick.
+	OnAttempt func(downstream.Attempt, downstream.Result)
 	// Dial connects to destinations; nil: through the egress guard, which is what anything but a test wants.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -52,11 +53,14 @@ func Router(cfg config.Function, p Parts) (*batch.Handler, error) {
 func Deliverer(cfg config.Function, p Parts) (*batch.Handler, error) {
 	queues := open(cfg, p)
 	limits := cfg.Topology.Limits
-	client := dynamodb.NewFromConfig(p.AWS)
-	table := cfg.Tables[topology.Ledger]
+	store, err := store(cfg, p)
+	if err != nil {
+		return nil, err
+	}
 	books, err := ledger.New(ledger.Config{
-		Store:        dynamo.WithFallback(dynamo.NewBatch(client, table, dynamo.Options{}), dynamo.NewItem(client, table, dynamo.Options{}), dynamo.FallbackOptions{}),
-		LeaseGrace:   limits.LeaseGrace,
+		Store: store,
+		// The handler's context ends before the invocation does; the lease counts from the invocation's end.
+		LeaseGrace:   limits.LeaseGrace + limits.AnswerHeadroom,
 		LongestLease: cfg.Function.Timeout + limits.LeaseGrace,
 		TTL:          limits.LedgerTTL(),
 	})
@@ -69,14 +73,50 @@ func Deliverer(cfg config.Function, p Parts) (*batch.Handler, error) {
 	}
 	d, err := deliverer.New(deliverer.Config{
 		Destinations: p.Destinations, Ledger: books,
-		Adapter:    downstream.Mux{"webhook": webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})},
+		Adapter:    observed(downstream.Mux{registry.TypeWebhook: webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})}, p.OnAttempt),
 		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter],
-		Headroom: limits.Headroom, LongestPark: limits.LongestPark, Logger: p.Logger,
+		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return handler(cfg, p, queues, d.Deliver)
+}
+
+// store is the ledger's: the batch form, which gives way to the item form where it is refused.
+func store(cfg config.Function, p Parts) (ledger.Store, error) {
+	client, table := dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Ledger]
+	batched, err := dynamo.NewBatch(client, table, dynamo.Options{})
+	if err != nil {
+		return nil, err
+	}
+	single, err := dynamo.NewItem(client, table, dynamo.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return dynamo.WithFallback(batched, single, dynamo.FallbackOptions{OnFallback: func(f dynamo.Fallback) {
+		p.Logger.Warn("ledger store falls back to single items", "operation", f.Operation, "entries", f.Entries, "cause", f.Cause)
+	}}), nil
+}
+
+// observed tells hear of every attempt that a makes.
+func observed(a downstream.Adapter, hear func(downstream.Attempt, downstream.Result)) downstream.Adapter {
+	if hear == nil {
+		return a
+	}
+	return tap{a, hear}
+}
+
+type tap struct {
+	downstream.Adapter
+	hear func(downstream.Attempt, downstream.Result)
+}
+
+func (t tap) Deliver(ctx context.Context, attempts []downstream.Attempt, done func(i int, r downstream.Result)) {
+	t.Adapter.Deliver(ctx, attempts, func(i int, r downstream.Result) {
+		t.hear(attempts[i], r)
+		done(i, r)
+	})
 }
 
 func open(cfg config.Function, p Parts) map[topology.QueueName]queue.Queue {
@@ -91,11 +131,11 @@ func open(cfg config.Function, p Parts) map[topology.QueueName]queue.Queue {
 func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Queue, fn batch.Func) (*batch.Handler, error) {
 	source, ok := cfg.Topology.Queue(cfg.Function.Source.Queue)
 	if !ok || queues[source.Name] == nil || queues[source.DeadLetter] == nil {
-		return nil, errors.Join(fmt.Errorf("function %s: the topology gives it no access to its source queue %s and its dead-letter queue %s",
-			cfg.Function.Name, cfg.Function.Source.Queue, source.DeadLetter))
+		return nil, fmt.Errorf("function %s: the topology gives it no access to its source queue %s and its dead-letter queue %s",
+			cfg.Function.Name, cfg.Function.Source.Queue, source.DeadLetter)
 	}
 	return batch.New(batch.Config{
 		Source: queues[source.Name], DeadLetter: queues[source.DeadLetter], MaxReceiveCount: source.MaxReceiveCount,
-		Logger: p.Logger,
+		Headroom: cfg.Topology.Limits.AnswerHeadroom, Logger: p.Logger,
 	}, fn), nil
 }

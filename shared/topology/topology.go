@@ -132,7 +132,8 @@ type Limits struct {
 	ClockSkew      time.Duration // tolerated between any two environments
 	LeaseGrace     time.Duration // added to the time left when a lease is taken
 	AttemptTimeout time.Duration // largest that a destination may ask for
-	Headroom       time.Duration // kept of an invocation for settling and answering
+	SettleHeadroom time.Duration // kept of an invocation, after the attempts, for making futures durable and settling
+	AnswerHeadroom time.Duration // kept after that for sending what goes back and answering
 	Horizon        time.Duration // longest retry schedule
 	LongestPark    time.Duration // longest time that a delivery may be held for its destination
 	LedgerMargin   time.Duration // added to both for the ledger's TTL
@@ -197,7 +198,8 @@ func New(profile Profile) Topology {
 			ClockSkew:      5 * time.Second,
 			LeaseGrace:     10 * time.Second,
 			AttemptTimeout: 30 * time.Second,
-			Headroom:       5 * time.Second,
+			SettleHeadroom: 5 * time.Second,
+			AnswerHeadroom: 2 * time.Second,
 			Horizon:        14 * day,
 			LongestPark:    14 * day,
 			LedgerMargin:   28 * day,

@@ -159,9 +159,9 @@ func (v *violations) function(t Topology, f Function) {
 // lease holds the chain attempt < function < lease < visibility, without which two workers can own one delivery.
 func (v *violations) lease(t Topology, f Function) {
 	l := t.Limits
-	if l.AttemptTimeout+l.Headroom >= f.Timeout {
+	if headroom := l.SettleHeadroom + l.AnswerHeadroom; l.AttemptTimeout+headroom >= f.Timeout {
 		v.add("function %s: attempt timeout %v + headroom %v must be below its timeout %v, or an attempt cannot end before the function does",
-			f.Name, l.AttemptTimeout, l.Headroom, f.Timeout)
+			f.Name, l.AttemptTimeout, headroom, f.Timeout)
 	}
 	lease, visibility := f.Timeout+l.LeaseGrace, t.Visibility(f.Source.Queue)
 	if lease <= f.Timeout {
@@ -196,7 +196,7 @@ func (v *violations) limits(l Limits) {
 		name  string
 		value time.Duration
 	}{
-		{"ClockSkew", l.ClockSkew}, {"LeaseGrace", l.LeaseGrace}, {"AttemptTimeout", l.AttemptTimeout}, {"Headroom", l.Headroom},
+		{"ClockSkew", l.ClockSkew}, {"LeaseGrace", l.LeaseGrace}, {"AttemptTimeout", l.AttemptTimeout}, {"SettleHeadroom", l.SettleHeadroom}, {"AnswerHeadroom", l.AnswerHeadroom},
 		{"Horizon", l.Horizon}, {"LongestPark", l.LongestPark}, {"LedgerMargin", l.LedgerMargin},
 	} {
 		if limit.value <= 0 {

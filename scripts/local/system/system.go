@@ -1,0 +1,266 @@
+// Package system runs the whole of Waybill in one process: the local AWS endpoint, queues and tables as the topology declares them, the
+// functions behind event-source mappings with Lambda's rules. Local mode, end-to-end tests and benchmarks all start this.
+//
+// The functions are put together as in Lambda (functions/wiring) and use the real AWS SDK against the endpoint, over in-memory
+// connections, so that a testing/synctest bubble can run everything in virtual time.
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awsdynamodb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/waybillhq/waybill/functions/wiring"
+	"github.com/waybillhq/waybill/shared/awslocal"
+	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
+	"github.com/waybillhq/waybill/shared/awslocal/mapping"
+	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/batch"
+	"github.com/waybillhq/waybill/shared/config"
+	"github.com/waybillhq/waybill/shared/downstream"
+	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/topology"
+)
+
+// Config configures a System; Destinations is required.
+type Config struct {
+	Topology     topology.Topology // default: low latency
+	Destinations *registry.Set
+	EgressAllow  string       // CIDRs that destinations may have besides public addresses
+	Logger       *slog.Logger // default slog.Default()
+
+	// Queues configures the emulated SQS; BaseURL and OnSend belong here.
+	Queues sqs.Options
+	// Observe hears of every call to the endpoint.
+	Observe func(awslocal.Call)
+	// OnAttempt hears of every attempt that the deliverer makes, from any goroutine.
+	OnAttempt func(downstream.Attempt, downstream.Result)
+	// Dial connects to destinations; nil: through the egress guard.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Fault is asked before every batch of a function.
+	Fault   func(topology.FunctionName, mapping.Batch) mapping.Fault
+	Stopped bool // make everything, start no mapping
+}
+
+// System is a running system. It is safe for concurrent use.
+type System struct {
+	Endpoint  *awslocal.Endpoint
+	Queues    *sqs.Service
+	Tables    *dynamodb.Service
+	Functions map[topology.FunctionName]*mapping.Function
+	Mappings  map[topology.FunctionName]*mapping.Mapping
+
+	topology topology.Topology
+}
+
+// Start makes queues, tables and functions and starts the mappings. Stop it in the end. What it reports as an error is complete:
+// nothing runs then.
+func Start(ctx context.Context, cfg Config) (*System, error) {
+	if cfg.Topology.Profile == "" {
+		cfg.Topology = topology.New(topology.LowLatency)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Destinations == nil {
+		return nil, errors.New("system: Config.Destinations is missing")
+	}
+	if err := cfg.Topology.Validate(); err != nil {
+		return nil, err
+	}
+	s := &System{
+		Queues: sqs.New(cfg.Queues), Tables: dynamodb.New(dynamodb.Options{}), topology: cfg.Topology,
+		Functions: map[topology.FunctionName]*mapping.Function{}, Mappings: map[topology.FunctionName]*mapping.Mapping{},
+	}
+	s.Endpoint = awslocal.New(awslocal.Options{Observe: cfg.Observe}, s.Queues, s.Tables)
+	if err := errors.Join(s.createQueues(), s.createTables(ctx), s.createFunctions(cfg)); err != nil {
+		return nil, errors.Join(err, s.Endpoint.Close())
+	}
+	if !cfg.Stopped {
+		s.Resume(ctx)
+	}
+	return s, nil
+}
+
+// Resume starts the mappings, after a Start with Stopped or a Pause.
+func (s *System) Resume(ctx context.Context) {
+	for _, m := range s.Mappings {
+		m.Start(ctx)
+	}
+}
+
+// Pause stops the mappings and waits for running invocations; queues and tables stay.
+func (s *System) Pause(ctx context.Context) error {
+	var errs []error
+	for _, m := range s.Mappings {
+		errs = append(errs, m.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Stop stops everything.
+func (s *System) Stop(ctx context.Context) error {
+	return errors.Join(s.Pause(ctx), s.Endpoint.Close())
+}
+
+// Serve answers AWS SDKs and the AWS CLI on l until Stop.
+func (s *System) Serve(l net.Listener) error { return s.Endpoint.Serve(l) }
+
+// AWS is an SDK configuration for this system's endpoint, over in-memory connections.
+func (s *System) AWS() aws.Config {
+	return aws.Config{
+		Region: awslocal.Region, Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+		BaseEndpoint: aws.String("http://awslocal"), HTTPClient: s.Endpoint.Client(),
+	}
+}
+
+// Busy tells how many messages lie on queues that a function reads, in whatever state.
+func (s *System) Busy() int {
+	n := 0
+	for _, f := range s.topology.Functions {
+		if q, ok := s.Queues.Queue(string(f.Source.Queue)); ok {
+			n += q.Depth().Total()
+		}
+	}
+	return n
+}
+
+func (s *System) createQueues() error {
+	var errs []error
+	for _, dead := range []bool{true, false} { // a dead-letter queue must exist before its source
+		for _, q := range s.topology.Queues {
+			if (q.DeadLetter == "") != dead {
+				continue
+			}
+			attributes := map[string]string{
+				"MessageRetentionPeriod": seconds(q.Retention), "VisibilityTimeout": seconds(s.topology.Visibility(q.Name)),
+			}
+			if target, ok := s.Queues.Queue(string(q.DeadLetter)); ok {
+				attributes["RedrivePolicy"] = fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":%d}`, target.ARN(), q.MaxReceiveCount)
+			}
+			_, err := s.Queues.CreateQueue(string(q.Name), attributes)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
+
+func (s *System) createTables(ctx context.Context) error {
+	client := awsdynamodb.NewFromConfig(s.AWS())
+	var errs []error
+	for _, t := range s.topology.Tables {
+		in := &awsdynamodb.CreateTableInput{TableName: aws.String(string(t.Name)), BillingMode: types.BillingModePayPerRequest}
+		for _, k := range []struct {
+			key  topology.Key
+			kind types.KeyType
+		}{{t.Partition, types.KeyTypeHash}, {t.Sort, types.KeyTypeRange}} {
+			if k.key.Name == "" {
+				continue
+			}
+			in.KeySchema = append(in.KeySchema, types.KeySchemaElement{AttributeName: aws.String(k.key.Name), KeyType: k.kind})
+			in.AttributeDefinitions = append(in.AttributeDefinitions, types.AttributeDefinition{
+				AttributeName: aws.String(k.key.Name), AttributeType: types.ScalarAttributeType(k.key.Type),
+			})
+		}
+		if _, err := client.CreateTable(ctx, in); err != nil {
+			errs = append(errs, fmt.Errorf("table %s: %w", t.Name, err))
+			continue
+		}
+		if t.TTLAttribute != "" {
+			_, err := client.UpdateTimeToLive(ctx, &awsdynamodb.UpdateTimeToLiveInput{
+				TableName:               aws.String(string(t.Name)),
+				TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String(t.TTLAttribute), Enabled: aws.Bool(true)},
+			})
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *System) createFunctions(cfg Config) error {
+	assemblies := map[topology.FunctionName]func(config.Function, wiring.Parts) (*batch.Handler, error){
+		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer,
+	}
+	parts := wiring.Parts{AWS: s.AWS(), Destinations: registry.Fixed(cfg.Destinations), OnAttempt: cfg.OnAttempt, Dial: cfg.Dial}
+	var errs []error
+	for _, f := range s.topology.Functions {
+		errs = append(errs, s.createFunction(cfg, f, parts, assemblies[f.Name]))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Parts, assemble func(config.Function, wiring.Parts) (*batch.Handler, error)) error {
+	if assemble == nil {
+		return fmt.Errorf("function %s is in the topology but has no code", f.Name)
+	}
+	settings, err := config.Load(f.Name, s.environment(cfg))
+	if err != nil {
+		return err
+	}
+	parts.Logger = cfg.Logger.With("function", string(f.Name))
+	if _, err := assemble(settings, parts); err != nil {
+		return err
+	}
+	function, err := mapping.NewFunction(mapping.FunctionConfig{
+		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB,
+		New: func() mapping.Handler {
+			h, err := assemble(settings, parts)
+			if err != nil {
+				panic(err) // it was put together once already, with the same parts
+			}
+			return lambda.NewHandler(h.Handle)
+		},
+		Context: func(ctx context.Context, requestID, functionARN string) context.Context {
+			return lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: functionARN})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	source, ok := s.Queues.Queue(string(f.Source.Queue))
+	if !ok {
+		return fmt.Errorf("function %s: queue %s does not exist", f.Name, f.Source.Queue)
+	}
+	m := mapping.Config{
+		Queue: mapping.SQS(source), Function: function, BatchSize: f.Source.BatchSize, Window: f.Source.Window,
+		MaximumConcurrency: f.Source.MaximumConcurrency, ReportBatchItemFailures: true,
+	}
+	if cfg.Fault != nil {
+		m.Fault = func(b mapping.Batch) mapping.Fault { return cfg.Fault(f.Name, b) }
+	}
+	s.Functions[f.Name] = function
+	s.Mappings[f.Name], err = mapping.New(m)
+	return err
+}
+
+// environment gives the functions the environment variables that the stack would give them.
+func (s *System) environment(cfg Config) config.Lookup {
+	variables := map[string]string{
+		topology.ProfileVariable: string(s.topology.Profile), topology.DestinationsVariable: "given in process",
+		topology.EgressAllowVariable: strings.TrimSpace(cfg.EgressAllow),
+	}
+	for _, q := range s.Queues.Queues() {
+		variables[topology.QueueName(q.Name()).URLVariable()] = q.URL()
+	}
+	for _, t := range s.topology.Tables {
+		variables[t.Name.NameVariable()] = string(t.Name)
+	}
+	return func(name string) (string, bool) {
+		value, ok := variables[name]
+		return value, ok
+	}
+}
