@@ -107,21 +107,25 @@ func (f *fleet) settle(batch []record, inv *Invocation) (failed []record, health
 	return failed, true
 }
 
-// delete deletes in chunks. A chunk that cannot be deleted is received again, which SQS allows at any time.
+// delete deletes in chunks. What cannot be deleted is received again, which SQS allows at any time.
 func (m *Mapping) delete(ctx context.Context, receipts []string) {
 	for chunk := range slices.Chunk(receipts, receiveMax) {
-		err := m.cfg.Queue.Delete(ctx, chunk)
-		for try := 1; err != nil && try < deleteTries; try++ {
-			time.Sleep(retryFirst)
-			err = m.cfg.Queue.Delete(ctx, chunk)
+		deleted := 0
+		for try := range deleteTries {
+			if try > 0 && !sleep(ctx, retryFirst) {
+				break
+			}
+			n, err := m.cfg.Queue.Delete(ctx, chunk)
+			m.count(func(s *Stats) { s.Deletes++ })
+			if err == nil {
+				deleted = n
+				break
+			}
+			m.count(func(s *Stats) { s.DeleteErrors++ })
 		}
 		m.count(func(s *Stats) {
-			if err != nil {
-				s.DeleteErrors++
-				s.Returned += int64(len(chunk))
-			} else {
-				s.Deleted += int64(len(chunk))
-			}
+			s.Deleted += int64(deleted)
+			s.Returned += int64(len(chunk) - deleted)
 		})
 	}
 }

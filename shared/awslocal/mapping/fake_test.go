@@ -137,18 +137,19 @@ func (q *fakeQueue) nextVisible(over time.Time) time.Time {
 	return next
 }
 
-func (q *fakeQueue) Delete(_ context.Context, receipts []string) error {
+func (q *fakeQueue) Delete(_ context.Context, receipts []string) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.deletes++
 	if len(receipts) < 1 || len(receipts) > 10 {
-		return fmt.Errorf("delete of %d messages", len(receipts))
+		return 0, fmt.Errorf("delete of %d messages", len(receipts))
 	}
 	if q.deleteErr != nil {
-		return q.deleteErr
+		return 0, q.deleteErr
 	}
+	before := len(q.messages)
 	q.messages = slices.DeleteFunc(q.messages, func(m *fakeMessage) bool { return slices.Contains(receipts, m.ReceiptHandle) })
-	return nil
+	return before - len(q.messages), nil
 }
 
 // left gives the bodies still in the queue, in order.

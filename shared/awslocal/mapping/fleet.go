@@ -176,6 +176,7 @@ func (f *fleet) receive(room int) []record {
 		records = append(records, r)
 	}
 	f.m.count(func(s *Stats) {
+		s.Receives++
 		s.Received += int64(len(messages))
 		switch {
 		case err != nil && f.ctx.Err() == nil:
@@ -191,13 +192,16 @@ func (f *fleet) receive(room int) []record {
 }
 
 // sleep waits and reports whether the fleet still polls.
-func (f *fleet) sleep(d time.Duration) bool {
+func (f *fleet) sleep(d time.Duration) bool { return sleep(f.ctx, d) }
+
+// sleep waits for d or for the end of ctx and reports that ctx goes on.
+func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return f.ctx.Err() == nil
-	case <-f.ctx.Done():
+		return ctx.Err() == nil
+	case <-ctx.Done():
 		return false
 	}
 }

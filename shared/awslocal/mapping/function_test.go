@@ -201,7 +201,7 @@ func TestReservedConcurrencyThrottles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := mustFunction(t, mapping.FunctionConfig{ReservedConcurrency: 1,
 			Handler: rawHandler(func(context.Context, []byte) ([]byte, error) { time.Sleep(time.Second); return nil, nil })})
-		go f.Invoke(t.Context(), nil)
+		go occupy(t, f)
 		synctest.Wait()
 		if _, err := f.Invoke(t.Context(), nil); !errors.Is(err, mapping.ErrThrottled) {
 			t.Errorf("got %v", err)
@@ -214,6 +214,13 @@ func TestReservedConcurrencyThrottles(t *testing.T) {
 		equal(t, "throttles", s.Throttles, 1)
 		equal(t, "invocations", s.Invocations, 2)
 	})
+}
+
+// occupy runs one invocation, whatever becomes of it.
+func occupy(t *testing.T, f *mapping.Function) {
+	if _, err := f.Invoke(t.Context(), nil); err != nil {
+		t.Log(err)
+	}
 }
 
 func TestInvokeRefusesLargePayload(t *testing.T) {
@@ -261,13 +268,13 @@ func TestEnded(t *testing.T) {
 			})})
 		ended := func(ctx context.Context) bool { return mapping.InvocationFrom(context.WithoutCancel(ctx)).Ended() }
 
-		go f.Invoke(t.Context(), nil)
+		go occupy(t, f)
 		answered := <-contexts
 		equal(t, "while it runs", ended(answered), false)
 		time.Sleep(2500 * time.Millisecond)
 		equal(t, "after the answer", ended(answered), true)
 
-		go f.Invoke(t.Context(), nil)
+		go occupy(t, f)
 		crashed := <-contexts
 		equal(t, "killed", f.CrashAll(), 1)
 		equal(t, "at once after a crash", ended(crashed), true)

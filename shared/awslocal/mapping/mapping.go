@@ -18,8 +18,9 @@ type Queue interface {
 	// Receive gives up to maxMessages (1 to 10) with all their attributes. It waits up to wait for the first one and
 	// returns nothing and no error when there was none. It returns early when ctx ends.
 	Receive(ctx context.Context, maxMessages int, wait time.Duration) ([]Message, error)
-	// Delete deletes up to 10 messages by receipt handle.
-	Delete(ctx context.Context, receiptHandles []string) error
+	// Delete deletes up to 10 messages by receipt handle and says how many it deleted; the others will be received
+	// again. An error means that the call as a whole failed and may be tried again.
+	Delete(ctx context.Context, receiptHandles []string) (deleted int, err error)
 }
 
 // The limits of Lambda's API for SQS mappings.
@@ -97,9 +98,11 @@ type Stats struct {
 	Returned      int64 // messages left to their visibility timeout, whatever the reason
 	FailedBatches int64 // whole batches that failed, by error or by invalid response
 	Dropped       int64 // batches given up before any code ran: throttled until too late, or the mapping stopped
-	EmptyReceives int64
-	ReceiveErrors int64
-	DeleteErrors  int64 // chunks of up to 10 messages that could not be deleted in several tries
+	Receives      int64 // calls of ReceiveMessage
+	EmptyReceives int64 // of these, brought nothing
+	ReceiveErrors int64 // of these, failed
+	Deletes       int64 // calls of DeleteMessageBatch
+	DeleteErrors  int64 // of these, failed
 	InProgress    int   // batches received and not settled
 	Pollers       int
 }

@@ -248,10 +248,12 @@ func TestWindow(t *testing.T) {
 				cfg.Queue = &onePoller{fakeQueue: q}
 				n := 0
 				send := func(count int) {
+					var bodies []string
 					for range count {
 						n++
-						q.send(strconv.Itoa(n))
+						bodies = append(bodies, strconv.Itoa(n))
 					}
+					q.send(bodies...)
 				}
 				run(t, cfg)
 				synctest.Wait()
@@ -287,22 +289,21 @@ func (q *onePoller) Receive(ctx context.Context, n int, wait time.Duration) ([]m
 // TestPayloadLimit: a batch that would exceed 6 MB is cut, counted with its escapes, and nothing is lost.
 func TestPayloadLimit(t *testing.T) {
 	rows := []struct {
-		name string
-		body string
-		fifo bool
-		want []string
+		name  string
+		count int
+		body  string
+		want  []string
 	}{
-		{"six of 1 MiB exceed 6 MB with their frames", strings.Repeat("x", 1<<20), false, []string{"0s 5", "0s 5"}},
-		{"escapes count", strings.Repeat("\n", 1<<20), false, []string{"0s 2", "0s 2", "0s 2", "0s 2", "0s 2"}},
-		{"markup is not escaped", strings.Repeat("<", 600_000), false, []string{"0s 10"}},
-		{"FIFO", strings.Repeat("x", 1<<20), true, []string{"0s 5", "0s 5"}},
+		{"six of 1 MiB exceed 6 MB with their frames", 6, strings.Repeat("x", 1<<20), []string{"0s 5", "0s 1"}},
+		{"escapes count", 3, strings.Repeat("\n", 1<<20), []string{"0s 2", "0s 1"}},
+		{"markup is not escaped", 3, strings.Repeat("<", 600_000), []string{"0s 3"}},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q := newFakeQueue(row.fifo, 30*time.Second)
-				for i := range 10 {
-					q.sendGroup("g", fmt.Sprint(i)+row.body[1:])
+				q := newFakeQueue(false, 30*time.Second)
+				for i := range row.count {
+					q.send(fmt.Sprint(i) + row.body[1:])
 				}
 				j := newJournal()
 				run(t, mapping.Config{Queue: q, Function: mustFunction(t, mapping.FunctionConfig{
@@ -428,16 +429,16 @@ func TestBackOffOnErrors(t *testing.T) {
 func TestThrottled(t *testing.T) {
 	rows := []struct {
 		name        string
-		busyFor     time.Duration // the function's only slot is taken that long
+		busy        []string // how long the function's only slot is taken by others, one after the other
 		want        []string
 		dropped     int64
 		throttles   int64
 		pollersLeft int
 	}{
 		// Tried at 0, 1, 3, 7, 15 and 31 s.
-		{"slot free in time", 20 * time.Second, []string{"31s a receive 1"}, 0, 5, 4},
+		{"slot free in time", []string{"20s"}, []string{"31s a receive 1"}, 0, 5, 4},
 		// Tried at 0, 1, 3, 7, 15, 31 s; a try at 61 s would come too late. Visible again at 60 s.
-		{"slot free too late", 65 * time.Second, []string{"67s a receive 2"}, 1, 9, 3},
+		{"slot free too late", []string{"59s", "6s"}, []string{"67s a receive 2"}, 1, 9, 3},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -446,8 +447,8 @@ func TestThrottled(t *testing.T) {
 				j := newJournal()
 				f := mustFunction(t, mapping.FunctionConfig{ReservedConcurrency: 1, Timeout: 60 * time.Second,
 					Handler: rawHandler(func(_ context.Context, p []byte) ([]byte, error) {
-						if string(p) == "block" {
-							time.Sleep(min(row.busyFor, 59*time.Second))
+						if d, err := time.ParseDuration(string(p)); err == nil {
+							time.Sleep(d)
 							return nil, nil
 						}
 						var e events.SQSEvent
@@ -458,10 +459,10 @@ func TestThrottled(t *testing.T) {
 						return nil, nil
 					})})
 				go func() {
-					for begin := time.Now(); time.Since(begin) < row.busyFor; {
-						f.Invoke(t.Context(), []byte("block"))
-						row.busyFor -= time.Since(begin)
-						begin = time.Now()
+					for _, d := range row.busy {
+						if _, err := f.Invoke(t.Context(), []byte(d)); err != nil {
+							t.Error(err)
+						}
 					}
 				}()
 				synctest.Wait()
@@ -687,7 +688,7 @@ func TestStopFlushes(t *testing.T) {
 
 		f = mustFunction(t, mapping.FunctionConfig{Timeout: 60 * time.Second, ReservedConcurrency: 1,
 			Handler: rawHandler(func(context.Context, []byte) ([]byte, error) { time.Sleep(time.Minute); return nil, nil })})
-		go f.Invoke(t.Context(), nil)
+		go occupy(t, f)
 		synctest.Wait()
 		m = run(t, mapping.Config{Queue: q, Function: f})
 		q.send("b")
@@ -734,7 +735,8 @@ func TestQueueTrouble(t *testing.T) {
 		equal(t, "deletes", q.deletes, 3)
 		q.deleteErr = nil
 		q.mu.Unlock()
-		equal(t, "delete errors", m.Stats().DeleteErrors, 1)
+		equal(t, "delete errors", m.Stats().DeleteErrors, 3)
+		equal(t, "returned", m.Stats().Returned, 1)
 		time.Sleep(time.Minute)
 		equalList(t, "left", q.left(), []string{})
 		equal(t, "batches", m.Stats().Batches, 2)
