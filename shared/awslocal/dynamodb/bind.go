@@ -49,7 +49,7 @@ func (s *Service) bind(r *request) (*bound, error) {
 			err = b.use(kind, e)
 		}
 		if err != nil {
-			return nil, prefixed(expressionNames[kind], err)
+			return nil, prefixed("Invalid "+expressionNames[kind], err)
 		}
 		aliases, values = append(aliases, e.aliases...), append(values, e.values...)
 	}
@@ -62,12 +62,18 @@ func (s *Service) bind(r *request) (*bound, error) {
 	return b, nil
 }
 
-func prefixed(expression string, err error) error {
+// prefixed puts words before the message of a refusal.
+func prefixed(words string, err error) error {
+	return invalid("%s: %s", words, asRefusal(err).Message)
+}
+
+// asRefusal gives the refusal that every error of this package is.
+func asRefusal(err error) *wire.Error {
 	var refusal *wire.Error
-	if errors.As(err, &refusal) {
-		return invalid("Invalid %s: %s", expression, refusal.Message)
+	if !errors.As(err, &refusal) {
+		return wire.Errorf("InternalServerError", "%v", err)
 	}
-	return err
+	return refusal
 }
 
 // use takes in one parsed expression, if everything that it refers to is defined and fits.

@@ -298,23 +298,28 @@ func (d *document) typed(kind string, depth int) Value {
 		d.object(func(name string) { m[name] = d.value(depth + 1) })
 		return m
 	case "SS":
-		set := StringSet{}
-		d.array(func() { set = append(set, String(d.text())) })
-		d.fail(checkSet(set, "An string set  may not be empty"))
-		return set
+		return d.set("An string set  may not be empty", func() Value { return String(d.text()) })
 	case "NS":
-		set := NumberSet{}
-		d.array(func() { set = append(set, d.number()) })
-		d.fail(checkSet(set, "An number set  may not be empty"))
-		return set
+		return d.set("An number set  may not be empty", func() Value { return d.number() })
 	case "BS":
-		set := BinarySet{}
-		d.array(func() { set = append(set, d.binary()) })
-		d.fail(checkSet(set, "Binary sets should not be empty"))
-		return set
+		return d.set("Binary sets should not be empty", func() Value { return d.binary() })
 	}
 	d.fail(invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"))
 	return nil
+}
+
+func (d *document) set(empty string, element func() Value) Value {
+	var elements []Value
+	d.array(func() { elements = append(elements, element()) })
+	if d.err == nil && elements == nil {
+		d.fail(invalid("One or more parameter values were invalid: %s", empty))
+	}
+	if d.err != nil {
+		return nil
+	}
+	set, err := newSet(elements)
+	d.fail(err)
+	return set
 }
 
 func (d *document) number() Number {

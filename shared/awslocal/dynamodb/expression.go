@@ -161,47 +161,16 @@ func (b *bindings) constant(o *operand) (Value, error) {
 			list[i] = v
 		}
 		if o.kind == operandBag {
-			return setOf(list)
+			return newSet(list)
 		}
 		return list, nil
 	}
 	return nil, invalid("an operand refers to an item where only a constant is allowed")
 }
 
-// setOf makes a set of a bag's elements.
-func setOf(list List) (Value, error) {
-	if len(list) == 0 {
-		return nil, invalid("One or more parameter values were invalid: An string set  may not be empty")
-	}
-	switch list[0].(type) {
-	case String:
-		return typedSet[String](list, func(set []String) Value { return StringSet(set) })
-	case Number:
-		return typedSet[Number](list, func(set []Number) Value { return NumberSet(set) })
-	case Binary:
-		return typedSet[Binary](list, func(set []Binary) Value { return BinarySet(set) })
-	}
-	return nil, invalid("One or more parameter values were invalid: a set holds strings, numbers or binary values")
-}
-
-func typedSet[V interface {
-	comparable
-	Value
-}](list List, wrap func([]V) Value) (Value, error) {
-	set := make([]V, len(list))
-	for i, element := range list {
-		v, ok := element.(V)
-		if !ok {
-			return nil, invalid("One or more parameter values were invalid: the elements of a set must have one type")
-		}
-		set[i] = v
-	}
-	return wrap(set), checkSet(set, "a set may not be empty")
-}
-
 // sizeOf is the function size: bytes of a string or binary, elements of a collection.
 func sizeOf(v Value) (Number, bool) {
-	n := 0
+	var n int
 	switch v := v.(type) {
 	case String:
 		n = len(v)
@@ -211,11 +180,7 @@ func sizeOf(v Value) (Number, bool) {
 		n = len(v)
 	case Map:
 		n = len(v)
-	case StringSet:
-		n = len(v)
-	case NumberSet:
-		n = len(v)
-	case BinarySet:
+	case Set:
 		n = len(v)
 	default:
 		return Number{}, false
@@ -304,15 +269,8 @@ func contains(v, w Value) bool {
 	case Binary:
 		part, ok := w.(Binary)
 		return ok && strings.Contains(string(v), string(part))
-	case StringSet:
-		element, ok := w.(String)
-		return ok && slices.Contains(v, element)
-	case NumberSet:
-		element, ok := w.(Number)
-		return ok && slices.Contains(v, element)
-	case BinarySet:
-		element, ok := w.(Binary)
-		return ok && slices.Contains(v, element)
+	case Set:
+		return slices.Contains(v, w)
 	case List:
 		return w != nil && slices.ContainsFunc(v, w.equal)
 	}
@@ -419,7 +377,7 @@ func (c *condition) checkOwnOperands(b *bindings) error {
 	switch c.op {
 	case opLess, opLessOrEqual, opGreater, opGreaterOrEqual, opBetween:
 		for i := range c.args {
-			if v := bound(i); v != nil && !isScalarKey(v) {
+			if v := bound(i); v != nil && !isScalar(v) {
 				return wrongType(c.op.String(), v)
 			}
 		}
@@ -437,8 +395,6 @@ func (c *condition) checkOwnOperands(b *bindings) error {
 	}
 	return nil
 }
-
-func isScalarKey(v Value) bool { return strings.Contains("SNB", v.kind()) }
 
 func checkTypeName(v Value) error {
 	name, ok := v.(String)

@@ -376,7 +376,7 @@ func (p *parser) name() step {
 		return step{name: t.text}
 	case t.kind != tokenName || p.err != nil:
 		p.syntaxError()
-	case !isReserved(t.text) && !(p.statement && statementWords[strings.ToUpper(t.text)]):
+	case !isReserved(t.text) && (!p.statement || !statementWords[strings.ToUpper(t.text)]):
 		p.next()
 		return step{name: t.text}
 	case p.statement:

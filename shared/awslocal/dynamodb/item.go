@@ -25,7 +25,7 @@ const (
 // not be modified.
 type Item map[string]Value
 
-// Value is one attribute value: String, Number, Binary, Bool, Null, List, Map, StringSet, NumberSet or BinarySet.
+// Value is one attribute value: String, Number, Binary, Bool, Null, List, Map or Set.
 // Values are never modified once built.
 type Value interface {
 	kind() string                    // DynamoDB's name of the type: "S", "NS", …
@@ -35,41 +35,42 @@ type Value interface {
 	compare(other Value) (int, bool) // order; false where the two have none
 }
 
-// The types of values.
+// The types of values; Number has a file of its own.
 type (
-	String    string
-	Binary    string // raw bytes
-	Bool      bool
-	Null      struct{}
-	List      []Value
-	Map       map[string]Value
-	StringSet []String
-	NumberSet []Number
-	BinarySet []Binary
+	// String is UTF-8 text.
+	String string
+	// Binary holds raw bytes.
+	Binary string
+	// Bool is a truth value.
+	Bool bool
+	// Null is DynamoDB's NULL, which is not the same as no attribute.
+	Null struct{}
+	// List holds values of any types.
+	List []Value
+	// Map holds named values of any types.
+	Map map[string]Value
+	// Set is never empty and holds all Strings, all Numbers or all Binaries, without duplicates.
+	Set []Value
 )
 
-func (String) kind() string    { return "S" }
-func (Number) kind() string    { return "N" }
-func (Binary) kind() string    { return "B" }
-func (Bool) kind() string      { return "BOOL" }
-func (Null) kind() string      { return "NULL" }
-func (List) kind() string      { return "L" }
-func (Map) kind() string       { return "M" }
-func (StringSet) kind() string { return "SS" }
-func (NumberSet) kind() string { return "NS" }
-func (BinarySet) kind() string { return "BS" }
+func (String) kind() string { return "S" }
+func (Number) kind() string { return "N" }
+func (Binary) kind() string { return "B" }
+func (Bool) kind() string   { return "BOOL" }
+func (Null) kind() string   { return "NULL" }
+func (List) kind() string   { return "L" }
+func (Map) kind() string    { return "M" }
+func (v Set) kind() string  { return v[0].kind() + "S" }
 
-func (v String) size() int    { return len(v) }
-func (v Binary) size() int    { return len(v) }
-func (Bool) size() int        { return 1 }
-func (Null) size() int        { return 1 }
-func (v StringSet) size() int { return sumOfSizes(v) }
-func (v NumberSet) size() int { return sumOfSizes(v) }
-func (v BinarySet) size() int { return sumOfSizes(v) }
-func (v List) size() int      { return containerBytes + len(v)*bytesPerElement + sumOfSizes(v) }
-func (v Map) size() int       { return containerBytes + len(v)*bytesPerElement + Item(v).size() }
+func (v String) size() int { return len(v) }
+func (v Binary) size() int { return len(v) }
+func (Bool) size() int     { return 1 }
+func (Null) size() int     { return 1 }
+func (v Set) size() int    { return sumOfSizes(v) }
+func (v List) size() int   { return containerBytes + len(v)*bytesPerElement + sumOfSizes(v) }
+func (v Map) size() int    { return containerBytes + len(v)*bytesPerElement + Item(v).size() }
 
-func sumOfSizes[V Value](values []V) int {
+func sumOfSizes(values []Value) int {
 	sum := 0
 	for _, v := range values {
 		sum += v.size()
@@ -86,14 +87,11 @@ func (item Item) size() int {
 	return sum
 }
 
-func (v String) equal(o Value) bool    { w, ok := o.(String); return ok && v == w }
-func (n Number) equal(o Value) bool    { w, ok := o.(Number); return ok && n == w }
-func (v Binary) equal(o Value) bool    { w, ok := o.(Binary); return ok && v == w }
-func (v Bool) equal(o Value) bool      { w, ok := o.(Bool); return ok && v == w }
-func (Null) equal(o Value) bool        { _, ok := o.(Null); return ok }
-func (v StringSet) equal(o Value) bool { w, ok := o.(StringSet); return ok && equalSets(v, w) }
-func (v NumberSet) equal(o Value) bool { w, ok := o.(NumberSet); return ok && equalSets(v, w) }
-func (v BinarySet) equal(o Value) bool { w, ok := o.(BinarySet); return ok && equalSets(v, w) }
+func (v String) equal(o Value) bool { w, ok := o.(String); return ok && v == w }
+func (n Number) equal(o Value) bool { w, ok := o.(Number); return ok && n == w }
+func (v Binary) equal(o Value) bool { w, ok := o.(Binary); return ok && v == w }
+func (v Bool) equal(o Value) bool   { w, ok := o.(Bool); return ok && v == w }
+func (Null) equal(o Value) bool     { _, ok := o.(Null); return ok }
 
 func (v List) equal(o Value) bool {
 	w, ok := o.(List)
@@ -105,8 +103,9 @@ func (v Map) equal(o Value) bool {
 	return ok && maps.EqualFunc(v, w, Value.equal)
 }
 
-func equalSets[V comparable](a, b []V) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(v V) bool { return !slices.Contains(b, v) })
+func (v Set) equal(o Value) bool {
+	w, ok := o.(Set)
+	return ok && len(v) == len(w) && !slices.ContainsFunc(v, func(e Value) bool { return !slices.Contains(w, e) })
 }
 
 func (v String) compare(o Value) (int, bool) {
@@ -124,23 +123,18 @@ func (n Number) compare(o Value) (int, bool) {
 	return n.Compare(w), ok
 }
 
-func (Bool) compare(Value) (int, bool)      { return 0, false }
-func (Null) compare(Value) (int, bool)      { return 0, false }
-func (List) compare(Value) (int, bool)      { return 0, false }
-func (Map) compare(Value) (int, bool)       { return 0, false }
-func (StringSet) compare(Value) (int, bool) { return 0, false }
-func (NumberSet) compare(Value) (int, bool) { return 0, false }
-func (BinarySet) compare(Value) (int, bool) { return 0, false }
+func (Bool) compare(Value) (int, bool) { return 0, false }
+func (Null) compare(Value) (int, bool) { return 0, false }
+func (List) compare(Value) (int, bool) { return 0, false }
+func (Map) compare(Value) (int, bool)  { return 0, false }
+func (Set) compare(Value) (int, bool)  { return 0, false }
 
 func (v String) appendJSON(b []byte) []byte { return appendText(b, string(v)) }
 func (n Number) appendJSON(b []byte) []byte {
 	return append(append(append(b, '"'), n.String()...), '"')
 }
-func (v StringSet) appendJSON(b []byte) []byte { return appendSet(b, v) }
-func (v NumberSet) appendJSON(b []byte) []byte { return appendSet(b, v) }
-func (v BinarySet) appendJSON(b []byte) []byte { return appendSet(b, v) }
-func (v Map) appendJSON(b []byte) []byte       { return appendItem(b, Item(v)) }
-func (Null) appendJSON(b []byte) []byte        { return append(b, "true"...) }
+func (v Map) appendJSON(b []byte) []byte { return appendItem(b, Item(v)) }
+func (Null) appendJSON(b []byte) []byte  { return append(b, "true"...) }
 
 func (v Binary) appendJSON(b []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(append(b, '"'), []byte(v)), '"')
@@ -164,9 +158,9 @@ func (v List) appendJSON(b []byte) []byte {
 	return append(b, ']')
 }
 
-func appendSet[V Value](b []byte, set []V) []byte {
+func (v Set) appendJSON(b []byte) []byte {
 	b = append(b, '[')
-	for i, element := range set {
+	for i, element := range v {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -198,33 +192,39 @@ func appendItem(b []byte, item Item) []byte {
 	return append(b, '}')
 }
 
-// checkSet refuses empty sets and duplicates.
-func checkSet[V interface {
-	comparable
-	Value
-}](set []V, empty string) error {
-	if len(set) == 0 {
-		return invalid("One or more parameter values were invalid: %s", empty)
-	}
-	seen := make(map[V]bool, len(set))
-	for _, v := range set {
-		if !seen[v] {
+// newSet makes a set of values. It refuses what is no set.
+func newSet(values []Value) (Set, error) {
+	seen := make(map[Value]bool, len(values))
+	for _, v := range values {
+		switch {
+		case !isScalar(v) || v.kind() != values[0].kind():
+			return nil, invalid("One or more parameter values were invalid: the elements of a set must be all strings, all numbers or all binary values")
+		case !seen[v]:
 			seen[v] = true
-			continue
-		}
-		switch any(v).(type) {
-		case Number:
-			return invalid("Input collection contains duplicates")
-		case Binary:
-			return invalid("One or more parameter values were invalid: Input collection %sof type BS contains duplicates.", listed(set))
+		case v.kind() == "N":
+			return nil, invalid("Input collection contains duplicates")
+		case v.kind() == "B":
+			return nil, invalid("One or more parameter values were invalid: Input collection %sof type BS contains duplicates.", listed(values))
 		default:
-			return invalid("One or more parameter values were invalid: Input collection %s contains duplicates.", listed(set))
+			return nil, invalid("One or more parameter values were invalid: Input collection %s contains duplicates.", listed(values))
 		}
 	}
-	return nil
+	if len(values) == 0 {
+		return nil, invalid("One or more parameter values were invalid: An string set  may not be empty")
+	}
+	return values, nil
 }
 
-func listed[V Value](set []V) string {
+// isScalar tells whether v has one of the types of keys and of the elements of sets.
+func isScalar(v Value) bool {
+	switch v.(type) {
+	case String, Number, Binary:
+		return true
+	}
+	return false
+}
+
+func listed(set []Value) string {
 	texts := make([]string, len(set))
 	for i, v := range set {
 		texts[i] = strings.Trim(string(v.appendJSON(nil)), `"`)

@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"cmp"
+	"errors"
 	"math/big"
 	"strconv"
 	"strings"
@@ -38,7 +39,7 @@ func parseNumber(text string) (Number, error) {
 	exponent := 0
 	if i := strings.IndexAny(mantissa, "eE"); i >= 0 {
 		e, err := strconv.Atoi(mantissa[i+1:])
-		if err != nil && !isRangeError(err) {
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
 			return malformed()
 		}
 		exponent = max(-1_000_000, min(e, 1_000_000))
@@ -49,11 +50,6 @@ func parseNumber(text string) (Number, error) {
 		return malformed()
 	}
 	return normalise(n.negative, whole+fraction, exponent+len(whole))
-}
-
-func isRangeError(err error) bool {
-	e, ok := err.(*strconv.NumError)
-	return ok && e.Err == strconv.ErrRange
 }
 
 func allDigits(s string) bool {

@@ -25,8 +25,8 @@ const (
 // same text.
 type statement struct {
 	kind       statementKind
-	table      string
-	item       *operand   // INSERT
+	tableName  string
+	row        *operand   // INSERT
 	update     *update    // UPDATE
 	where      *condition // all but INSERT
 	paths      []path     // SELECT; nil for *
@@ -48,7 +48,7 @@ func parseStatement(text string) (*statement, error) {
 	case p.keyword("UPDATE"):
 		p.updateStatement(s)
 	case p.keyword("DELETE", "FROM"):
-		s.kind, s.table = statementDelete, p.table()
+		s.kind, s.tableName = statementDelete, p.table()
 		p.where(s)
 		p.returning(s)
 	default:
@@ -78,21 +78,21 @@ func (p *parser) selectStatement(s *statement) {
 		}
 	}
 	p.expectKeyword("FROM")
-	s.table = p.table()
+	s.tableName = p.table()
 	p.where(s)
 }
 
 func (p *parser) insertStatement(s *statement) {
-	s.kind, s.table = statementInsert, p.table()
+	s.kind, s.tableName = statementInsert, p.table()
 	p.expectKeyword("VALUE")
-	if s.item = p.literal(); p.err == nil && (s.item == nil || s.item.kind != operandMap) {
+	if s.row = p.literal(); p.err == nil && (s.row == nil || s.row.kind != operandMap) {
 		p.syntaxError()
 	}
 }
 
 // updateStatement reads UPDATE t SET a = 1, b = 2 SET c = 3 REMOVE d REMOVE e WHERE ….
 func (p *parser) updateStatement(s *statement) {
-	s.kind, s.table, s.update = statementUpdate, p.table(), &update{}
+	s.kind, s.tableName, s.update = statementUpdate, p.table(), &update{}
 	for p.err == nil {
 		kind := actionSet
 		if !p.keyword("SET") {

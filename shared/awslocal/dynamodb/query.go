@@ -103,7 +103,7 @@ func (s *Service) prepareRead(r *request) (*bound, *table, error) {
 
 func (t *table) startKey(key Item) (string, error) {
 	if err := t.checkKey(key); err != nil {
-		return "", invalid("The provided starting key is invalid: %s", err.(*wire.Error).Message)
+		return "", prefixed("The provided starting key is invalid", err)
 	}
 	return t.rowKey(key), nil
 }

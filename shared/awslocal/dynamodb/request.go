@@ -1,11 +1,8 @@
 package dynamodb
 
 import (
-	"errors"
 	"slices"
 	"strings"
-
-	"github.com/waybillhq/waybill/shared/awslocal/wire"
 )
 
 // members lists, for each operation and nested document, the request members that are implemented. All others are
@@ -159,11 +156,9 @@ func (r *request) add(op, table string) *request {
 func (d *document) values(r *request) {
 	r.values = map[string]Value{}
 	d.object(func(name string) {
-		ok := d.err == nil
 		r.values[name] = d.value(1)
-		var refusal *wire.Error
-		if ok && errors.As(d.err, &refusal) && refusal.Code == "ValidationException" {
-			d.err = invalid("ExpressionAttributeValues contains invalid value: %s for key %s", refusal.Message, name)
+		if d.err != nil && asRefusal(d.err).Code == "ValidationException" {
+			d.err = invalid("ExpressionAttributeValues contains invalid value: %s for key %s", asRefusal(d.err).Message, name)
 		}
 	})
 }

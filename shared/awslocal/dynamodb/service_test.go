@@ -19,7 +19,7 @@ func TestInProcessAPI(t *testing.T) {
 	do(t, s, "PutItem", `{"TableName":"room","Item":{"k":{"S":"a"},"n":{"N":"2"}}}`)
 	do(t, s, "PutItem", `{"TableName":"room","Item":{"k":{"S":"a"},"n":{"N":"10"},"x":{"SS":["p"]}}}`)
 	items, err := s.Items("room")
-	if err != nil || len(items) != 2 || items[0]["n"].(dynamodb.Number).String() != "2" || items[1]["x"].(dynamodb.StringSet)[0] != "p" {
+	if err != nil || len(items) != 2 || items[0]["n"].(dynamodb.Number).String() != "2" || items[1]["x"].(dynamodb.Set)[0] != dynamodb.String("p") {
 		t.Errorf("Items = %v, %v", items, err)
 	}
 	for want := range 2 {

@@ -67,10 +67,10 @@ func decodeControl(body []byte, into any) error {
 }
 
 func validTableName(name string) bool {
-	return len(name) >= 3 && len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r))
-	})
+	return len(name) >= 3 && len(name) <= 255 && strings.Trim(name, tableNameCharacters) == "" // Trim stops at any other character
 }
+
+const tableNameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 
 func invalidTableName(name string) error {
 	if len(name) < 3 || len(name) > 255 {

@@ -152,15 +152,16 @@ func (a action) checkOperand(b *bindings) error {
 		return nil
 	}
 	if a.kind != actionSet {
-		v, err := b.constant(a.value)
-		if name, scalar := longKinds[v.kind()]; err == nil && scalar && !(a.kind == actionAdd && v.kind() == "N") {
+		v := b.values[a.value.name]
+		_, isNumber := v.(Number)
+		if name, wrong := longKinds[v.kind()]; wrong && (a.kind != actionAdd || !isNumber) {
 			return invalid("Incorrect operand type for operator or function; operator: %s, operand type: %s", actionNames[a.kind], name)
 		}
-		return err
+		return nil
 	}
 	var problem error
 	a.value.walk(func(o *operand) {
-		want, name := "", ""
+		var want, name string
 		switch o.kind {
 		case operandPlus:
 			want, name = "N", "+"
@@ -317,43 +318,24 @@ func (c change) apply(old Value) (Value, error) {
 
 // combineSets gives the union of two sets, or the first without the second; nil if nothing is left.
 func combineSets(v, w Value, union bool) (Value, error) {
-	switch v := v.(type) {
-	case StringSet:
-		if w, ok := w.(StringSet); ok {
-			if set := combine(v, w, union); len(set) > 0 {
-				return StringSet(set), nil
-			}
-			return nil, nil
-		}
-	case NumberSet:
-		if w, ok := w.(NumberSet); ok {
-			if set := combine(v, w, union); len(set) > 0 {
-				return NumberSet(set), nil
-			}
-			return nil, nil
-		}
-	case BinarySet:
-		if w, ok := w.(BinarySet); ok {
-			if set := combine(v, w, union); len(set) > 0 {
-				return BinarySet(set), nil
-			}
-			return nil, nil
-		}
+	left, ok := v.(Set)
+	right, alsoOK := w.(Set)
+	if !ok || !alsoOK || left.kind() != right.kind() {
+		return nil, invalid(wrongOperand)
 	}
-	return nil, invalid(wrongOperand)
-}
-
-func combine[V comparable](v, w []V, union bool) []V {
-	result := slices.Clone(v)
+	result := slices.Clone(left)
 	if !union {
-		return slices.DeleteFunc(result, func(e V) bool { return slices.Contains(w, e) })
+		result = slices.DeleteFunc(result, func(e Value) bool { return slices.Contains(right, e) })
 	}
-	for _, e := range w {
-		if !slices.Contains(v, e) {
+	for _, e := range right {
+		if union && !slices.Contains(left, e) {
 			result = append(result, e)
 		}
 	}
-	return result
+	if len(result) == 0 {
+		return nil, nil
+	}
+	return result, nil
 }
 
 // operand evaluates the right side of an action against the old item.
