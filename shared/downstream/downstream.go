@@ -59,9 +59,6 @@ func (v Verdict) String() string {
 	}
 }
 
-// MaxRetryAfter bounds Result.RetryAfter.
-const MaxRetryAfter = 24 * time.Hour
-
 // Result is what came of an attempt. Detail, Excerpt and Reason are bounded;
 // Excerpt is the receiver's text and is not for logs.
 type Result struct {
@@ -69,7 +66,7 @@ type Result struct {
 	Code       int           // HTTP status or 0
 	Reason     string        // one of the Reason constants or HTTPReason; "" when delivered
 	Detail     string        // bounded, for logs; never payload or secrets
-	RetryAfter time.Duration // as the receiver asked, 0 if it did not; ≤ MaxRetryAfter
+	RetryAfter time.Duration // as the receiver asked, 0 if it did not; at most 24 h
 	Digest     string        // sha256 of the response body read, in hexadecimal; "" if there was no response
 	Excerpt    []byte        // first 1 KiB of the (decompressed) response body
 	Duration   time.Duration

@@ -287,6 +287,14 @@ func TestNumericTricksGoThroughTheCheck(t *testing.T) {
 	}
 }
 
+func TestZonesAreNamedAsTheReason(t *testing.T) {
+	for _, text := range []string{"fe80::1%eth0", "2606:4700::1111%eth0"} {
+		if err := egress.NewGuard(prefixes("::/0")).Check(netip.MustParseAddr(text)); !errors.Is(err, egress.ErrBlocked) || !strings.Contains(err.Error(), "zone") {
+			t.Errorf("Check(%s) = %v", text, err)
+		}
+	}
+}
+
 func TestAllowList(t *testing.T) {
 	g, _, _ := guard(slices.Concat(egress.Loopback(), prefixes("10.1.2.3/16", "fd12::/16")), []string{"127.0.0.1", "::1"})
 	for text, allowed := range map[string]bool{

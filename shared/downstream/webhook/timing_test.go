@@ -93,6 +93,7 @@ func TestOneTimeoutOverTheWholeAttempt(t *testing.T) {
 		{name: "in the body", serve: answering(&requests, 0, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), timeout: 3 * time.Second, after: 3 * time.Second, reason: "timeout", code: 200},
 		{name: "slow body", serve: answering(&requests, time.Second, drip...), timeout: 3 * time.Second, after: 3 * time.Second, reason: "timeout", code: 200},
 		{name: "in the body of a rejection", serve: answering(&requests, 0, "HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\n\r\nab"), timeout: 3 * time.Second, after: 3 * time.Second, verdict: downstream.Reject, reason: "http-400", code: 400},
+		{name: "after switching protocols", serve: answering(&requests, 0, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"), timeout: 3 * time.Second, reason: "http-101", code: 101},
 		{name: "default", serve: hanging, after: registry.DefaultTimeout, reason: "timeout"},
 		{name: "more than allowed", serve: hanging, timeout: time.Hour, after: webhook.MaxTimeout, reason: "timeout"},
 		{name: "just in time", serve: answering(&requests, 2*time.Second, noContent), timeout: 3 * time.Second, after: 2 * time.Second, verdict: downstream.Delivered, code: 204},

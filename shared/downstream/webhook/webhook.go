@@ -180,8 +180,7 @@ func (a *Adapter) exchange(ctx context.Context, attempt downstream.Attempt, at t
 		result.Reason = downstream.HTTPReason(response.StatusCode)
 	}
 	if result.Verdict == downstream.Retry || result.Verdict == downstream.Throttle {
-		wait, _ := retry.ParseAfter(response.Header.Get("Retry-After"), a.now())
-		result.RetryAfter = min(wait, downstream.MaxRetryAfter)
+		result.RetryAfter, _ = retry.ParseAfter(response.Header.Get("Retry-After"), a.now())
 	}
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		return result // what follows is no body

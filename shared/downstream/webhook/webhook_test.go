@@ -244,6 +244,43 @@ func TestWhatArrives(t *testing.T) {
 	}
 }
 
+func TestTraceparent(t *testing.T) {
+	const root, parent = "1-5759e988-bd862e3fe1be46a994272793", "53995c3f42cd8ad8"
+	const want = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-"
+	r := newReceiver(t, plain, nil)
+	a := local(t, webhook.Config{})
+	for trace, want := range map[string]string{
+		"Root=" + root + ";Parent=" + parent + ";Sampled=1":                             want + "01",
+		"Root=" + root + ";Parent=" + parent + ";Sampled=0":                             want + "00",
+		"Root=" + root + ";Parent=" + parent + ";Sampled=?":                             want + "00",
+		"Root=" + root + ";Parent=" + parent:                                            want + "00",
+		"Self=1-x; sampled=1; parent=" + parent + "; root=" + root + ";Lineage=a:b|c:0": want + "01",
+		strings.ToUpper("Root="+root+";Parent="+parent) + ";Sampled=1":                  want + "01",
+		"":                            "",
+		"Root=" + root:                "",
+		"Root=" + root + ";Parent=":   "",
+		"Root=" + root + ";Sampled=1": "",
+		"Parent=" + parent:            "",
+		"Root=2-5759e988-bd862e3fe1be46a994272793;Parent=" + parent: "",
+		"Root=1-5759e98-8bd862e3fe1be46a994272793;Parent=" + parent: "",
+		"Root=1-5759e988-bd862e3fe1be46a99427279;Parent=" + parent:  "",
+		"Root=1-5759e988-bd862e3fe1be46a99427279g;Parent=" + parent: "",
+		"Root=1-00000000-000000000000000000000000;Parent=" + parent: "",
+		"Root=" + root + ";Parent=0000000000000000":                 "",
+		"Root=" + root + ";Parent=53995c3f42cd8a\r\n":               "",
+	} {
+		attempt := attemptTo(t, r.URL)
+		attempt.Trace = trace
+		if result := deliver(t, a, attempt); result.Verdict != downstream.Delivered {
+			t.Fatalf("%q: %+v", trace, result)
+		}
+		requests := r.all()
+		if got := requests[len(requests)-1].Header.Get("Traceparent"); got != want {
+			t.Errorf("%q gives %q, want %q", trace, got, want)
+		}
+	}
+}
+
 func TestContentType(t *testing.T) {
 	r := newReceiver(t, plain, nil)
 	a := local(t, webhook.Config{})
