@@ -1,9 +1,11 @@
 package sqs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -145,12 +147,22 @@ func position(id string, entries []int) (int, bool) {
 	return entries[n], true
 }
 
-// pack distributes positions over batches, each into the first that has room: few batches, no order.
+// pack distributes positions over batches, the largest first, each into the first that has room: few batches, and
+// order only where bytes do not matter.
 func pack(positions, sizes []int, maxEntries, maxBytes int) [][]int {
+	order := make([]int, len(positions))
+	total := 0
+	for n := range order {
+		order[n] = n
+		total += sizes[n]
+	}
+	if total > maxBytes {
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sizes[b], sizes[a]) })
+	}
 	var batches [][]int
 	var room []int // bytes left, by batch
 	first := 0     // batches before it have all their entries
-	for n, i := range positions {
+	for _, n := range order {
 		at := first
 		for at < len(batches) && (len(batches[at]) == maxEntries || room[at] < sizes[n]) {
 			at++
@@ -158,7 +170,7 @@ func pack(positions, sizes []int, maxEntries, maxBytes int) [][]int {
 		if at == len(batches) {
 			batches, room = append(batches, nil), append(room, maxBytes)
 		}
-		batches[at] = append(batches[at], i)
+		batches[at] = append(batches[at], positions[n])
 		room[at] -= sizes[n]
 		for first < len(batches) && len(batches[first]) == maxEntries {
 			first++

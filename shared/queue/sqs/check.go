@@ -2,10 +2,18 @@ package sqs
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/shared/queue"
+)
+
+// Names of message attributes.
+// Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
+var (
+	attributeName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,255}$`)
+	reserved      = regexp.MustCompile(`(?i)^(aws|amazon)\.|\.$`)
 )
 
 // check refuses what SQS refuses with an error for the whole call, which would punish the neighbours.
@@ -40,7 +48,11 @@ func (q *Queue) check(m queue.Message) error {
 	return nil
 }
 
+// checkAttribute leaves to SQS what only SQS should judge, such as the range of numbers.
 func checkAttribute(name string, a queue.Attribute) error {
+	if !attributeName.MatchString(name) || strings.Contains(name, "..") || reserved.MatchString(name) {
+		return fmt.Errorf("%w: %q cannot be the name of a message attribute", ErrInvalid, excerpt(name))
+	}
 	kind, _, _ := strings.Cut(a.DataType, ".")
 	switch kind {
 	case "String", "Number":
