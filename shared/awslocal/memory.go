@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// memoryListener accepts connections that never leave the process. They are made of channels, so that in a
-// testing/synctest bubble whoever waits on one is durably blocked and virtual time passes.
+// memoryListener accepts connections that never leave the process. Waiting on one is waiting on a channel, so that in a
+// testing/synctest bubble the waiter is durably blocked and virtual time passes.
 type memoryListener struct {
 	connections chan net.Conn
 	closed      chan struct{}
@@ -45,7 +45,7 @@ func (memoryAddress) Network() string { return "memory" }
 func (memoryAddress) String() string  { return "awslocal" }
 
 func (l *memoryListener) dial(ctx context.Context) (net.Conn, error) {
-	client, server := net.Pipe()
+	client, server := newPipe()
 	select {
 	case l.connections <- server:
 		return client, nil

@@ -1,0 +1,145 @@
+package awslocal
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// pipeBytes is how much one side of a pipe can write before the other reads. net.Pipe has no buffer, and a server's answer
+// can then overtake the end of the client's own write, which net/http takes for a failure of the request.
+const pipeBytes = 64 << 10
+
+// newPipe gives both ends of an in-memory connection. Whoever waits on one waits on a channel.
+func newPipe() (client, server net.Conn) {
+	up, down := newHalf(), newHalf()
+	return &pipe{read: down, write: up}, &pipe{read: up, write: down}
+}
+
+// pipe is one end of a connection.
+type pipe struct{ read, write *half }
+
+func (p *pipe) Read(b []byte) (int, error)  { return p.read.readInto(b) }
+func (p *pipe) Write(b []byte) (int, error) { return p.write.writeFrom(b) }
+func (p *pipe) LocalAddr() net.Addr         { return memoryAddress{} }
+func (p *pipe) RemoteAddr() net.Addr        { return memoryAddress{} }
+
+// Close ends both directions. What has been written can still be read at the other end.
+func (p *pipe) Close() error {
+	p.read.change(func(h *half) { h.refused = true })
+	p.write.change(func(h *half) { h.ended = true })
+	return nil
+}
+
+func (p *pipe) SetDeadline(t time.Time) error {
+	_ = p.SetReadDeadline(t)
+	return p.SetWriteDeadline(t)
+}
+
+func (p *pipe) SetReadDeadline(t time.Time) error {
+	p.read.setDeadline(&p.read.readBy, t)
+	return nil
+}
+
+func (p *pipe) SetWriteDeadline(t time.Time) error {
+	p.write.setDeadline(&p.write.writeBy, t)
+	return nil
+}
+
+// half is one direction of a connection.
+type half struct {
+	mu              sync.Mutex // never held while waiting
+	changed         chan struct{}
+	data            bytes.Buffer
+	ended, refused  bool // closed by the writer, by the reader
+	readBy, writeBy deadline
+}
+
+type deadline struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
+
+func newHalf() *half { return &half{changed: make(chan struct{})} }
+
+// change changes the state and wakes whoever waits for it.
+func (h *half) change(to func(*half)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	to(h)
+	h.wake()
+}
+
+func (h *half) wake() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// wait gives up the lock until something changes.
+func (h *half) wait() {
+	changed := h.changed
+	h.mu.Unlock()
+	<-changed
+	h.mu.Lock()
+}
+
+func (h *half) setDeadline(d *deadline, t time.Time) {
+	h.change(func(h *half) {
+		if d.timer != nil {
+			d.timer.Stop()
+		}
+		*d = deadline{at: t}
+		if !t.IsZero() && !d.passed() {
+			d.timer = time.AfterFunc(time.Until(t), func() { h.change(func(*half) {}) })
+		}
+	})
+}
+
+func (h *half) readInto(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for {
+		switch {
+		case h.refused:
+			return 0, net.ErrClosed
+		case h.readBy.passed():
+			return 0, os.ErrDeadlineExceeded
+		case h.data.Len() > 0 || len(b) == 0:
+			n, _ := h.data.Read(b) // fails on an empty buffer only
+			h.wake()
+			return n, nil
+		case h.ended:
+			return 0, io.EOF
+		}
+		h.wait()
+	}
+}
+
+func (h *half) writeFrom(b []byte) (written int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for {
+		switch {
+		case h.ended:
+			return written, net.ErrClosed
+		case h.refused:
+			return written, io.ErrClosedPipe
+		case h.writeBy.passed():
+			return written, os.ErrDeadlineExceeded
+		case len(b) == 0:
+			return written, nil
+		}
+		if space := pipeBytes - h.data.Len(); space > 0 {
+			n, _ := h.data.Write(b[:min(space, len(b))]) // never fails
+			written, b = written+n, b[n:]
+			h.wake()
+			continue
+		}
+		h.wait()
+	}
+}
