@@ -15,6 +15,7 @@ import (
 
 // TestAWSCLI runs every AWS CLI on PATH: those before 2.13 speak the Query protocol, later ones JSON.
 func TestAWSCLI(t *testing.T) {
+	t.Parallel()
 	var programs []string
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		program, err := filepath.EvalSymlinks(filepath.Join(dir, "aws"))

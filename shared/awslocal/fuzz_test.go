@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -46,8 +47,8 @@ func FuzzEndpoint(f *testing.F) {
 		r.Header["X-Amz-Target"], r.Header["Content-Type"] = []string{target}, []string{contentType}
 		w := httptest.NewRecorder()
 		e.ServeHTTP(w, r)
-		switch answer := w.Header().Get("Content-Type"); {
-		case answer == "application/x-amz-json-1.0":
+		switch answer := w.Header().Get("Content-Type"); answer {
+		case "application/x-amz-json-1.0":
 			var document map[string]any
 			if err := json.Unmarshal(w.Body.Bytes(), &document); err != nil {
 				t.Fatalf("answer %q: %v", w.Body, err)
@@ -56,10 +57,10 @@ func FuzzEndpoint(f *testing.F) {
 			if (w.Code == http.StatusOK) == strings.Contains(kind, "#") {
 				t.Fatalf("status %d with %q", w.Code, w.Body)
 			}
-		case answer == "text/xml":
+		case "text/xml":
 			decoder := xml.NewDecoder(w.Body)
 			for {
-				if _, err := decoder.Token(); err == io.EOF {
+				if _, err := decoder.Token(); errors.Is(err, io.EOF) {
 					break
 				} else if err != nil {
 					t.Fatalf("XML: %v", err)

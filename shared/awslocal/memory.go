@@ -41,8 +41,11 @@ func (l *memoryListener) Addr() net.Addr { return memoryAddress{} }
 
 type memoryAddress struct{}
 
+// Network names the kind of address.
 func (memoryAddress) Network() string { return "memory" }
-func (memoryAddress) String() string  { return "awslocal" }
+
+// String names the address.
+func (memoryAddress) String() string { return "awslocal" }
 
 func (l *memoryListener) dial(ctx context.Context) (net.Conn, error) {
 	client, server := newPipe()

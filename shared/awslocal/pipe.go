@@ -22,10 +22,17 @@ func newPipe() (client, server net.Conn) {
 // pipe is one end of a connection.
 type pipe struct{ read, write *half }
 
-func (p *pipe) Read(b []byte) (int, error)  { return p.read.readInto(b) }
+// Read waits for data, the end of the other side or the deadline.
+func (p *pipe) Read(b []byte) (int, error) { return p.read.readInto(b) }
+
+// Write waits for space for all of b, the end of the other side or the deadline.
 func (p *pipe) Write(b []byte) (int, error) { return p.write.writeFrom(b) }
-func (p *pipe) LocalAddr() net.Addr         { return memoryAddress{} }
-func (p *pipe) RemoteAddr() net.Addr        { return memoryAddress{} }
+
+// LocalAddr names the endpoint.
+func (p *pipe) LocalAddr() net.Addr { return memoryAddress{} }
+
+// RemoteAddr names the endpoint.
+func (p *pipe) RemoteAddr() net.Addr { return memoryAddress{} }
 
 // Close ends both directions. What has been written can still be read at the other end.
 func (p *pipe) Close() error {
@@ -34,16 +41,19 @@ func (p *pipe) Close() error {
 	return nil
 }
 
+// SetDeadline ends reads and writes at t.
 func (p *pipe) SetDeadline(t time.Time) error {
 	_ = p.SetReadDeadline(t)
 	return p.SetWriteDeadline(t)
 }
 
+// SetReadDeadline ends reads at t, also one that waits now.
 func (p *pipe) SetReadDeadline(t time.Time) error {
 	p.read.setDeadline(&p.read.readBy, t)
 	return nil
 }
 
+// SetWriteDeadline ends writes at t, also one that waits now.
 func (p *pipe) SetWriteDeadline(t time.Time) error {
 	p.write.setDeadline(&p.write.writeBy, t)
 	return nil

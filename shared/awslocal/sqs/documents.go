@@ -2,11 +2,13 @@ package sqs
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -14,56 +16,62 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 )
 
-// The request documents. Field names are the protocol's member names; a pointer tells an absent number from 0.
+// The request documents, with the protocol's member names; a pointer tells an absent number from 0.
 type (
-	queueRequest struct{ QueueUrl string }
+	queueRequest struct {
+		QueueURL string `json:"QueueUrl"`
+	}
 
 	createQueueRequest struct {
 		QueueName  string
 		Attributes map[string]string
 		Tags       map[string]string `json:"tags"`
 	}
-	queueURLRequest struct{ QueueName, QueueOwnerAWSAccountId string }
-	listRequest     struct {
-		QueueNamePrefix, QueueUrl, NextToken string
-		MaxResults                           *int
+	queueURLRequest struct {
+		QueueName string
+		Owner     string `json:"QueueOwnerAWSAccountId"`
+	}
+	listRequest struct {
+		QueueNamePrefix, NextToken string
+		QueueURL                   string `json:"QueueUrl"`
+		MaxResults                 *int
 	}
 	getAttributesRequest struct {
-		QueueUrl       string
+		QueueURL       string `json:"QueueUrl"`
 		AttributeNames []string
 	}
 	setAttributesRequest struct {
-		QueueUrl   string
+		QueueURL   string `json:"QueueUrl"`
 		Attributes map[string]string
 	}
 	sendRequest struct {
-		QueueUrl                string
-		Id                      string // in a batch
+		QueueURL                string `json:"QueueUrl"`
+		ID                      string `json:"Id"` // in a batch
 		MessageBody             string
 		DelaySeconds            *int
 		MessageAttributes       map[string]attributeDocument
 		MessageSystemAttributes map[string]attributeDocument
-		MessageGroupId          string
-		MessageDeduplicationId  string
+		MessageGroupID          string `json:"MessageGroupId"`
+		MessageDeduplicationID  string `json:"MessageDeduplicationId"`
 	}
 	sendBatchRequest struct {
-		QueueUrl string
+		QueueURL string `json:"QueueUrl"`
 		Entries  []sendRequest
 	}
 	receiveRequest struct {
-		QueueUrl                                                           string
+		QueueURL                                                           string `json:"QueueUrl"`
 		MaxNumberOfMessages, VisibilityTimeout, WaitTimeSeconds            *int
 		AttributeNames, MessageSystemAttributeNames, MessageAttributeNames []string
-		ReceiveRequestAttemptId                                            string
+		AttemptID                                                          string `json:"ReceiveRequestAttemptId"`
 	}
 	receiptRequest struct {
-		QueueUrl          string
-		Id                string // in a batch
+		QueueURL          string `json:"QueueUrl"`
+		ID                string `json:"Id"` // in a batch
 		ReceiptHandle     string
 		VisibilityTimeout *int
 	}
 	receiptBatchRequest struct {
-		QueueUrl string
+		QueueURL string `json:"QueueUrl"`
 		Entries  []receiptRequest
 	}
 	startMoveRequest struct {
@@ -89,8 +97,8 @@ type (
 // The response documents.
 type (
 	sendResponse struct {
-		Id                           string `json:",omitempty"`
-		MessageId                    string
+		ID                           string `json:"Id,omitempty"`
+		MessageID                    string `json:"MessageId"`
 		MD5OfMessageBody             string
 		MD5OfMessageAttributes       string `json:",omitempty"`
 		MD5OfMessageSystemAttributes string `json:",omitempty"`
@@ -100,25 +108,27 @@ type (
 		Messages []messageDocument `json:",omitempty"`
 	}
 	messageDocument struct {
-		MessageId, ReceiptHandle, MD5OfBody, Body string
-		Attributes                                map[string]string            `json:",omitempty"`
-		MessageAttributes                         map[string]attributeDocument `json:",omitempty"`
-		MD5OfMessageAttributes                    string                       `json:",omitempty"`
+		MessageID                      string `json:"MessageId"`
+		ReceiptHandle, MD5OfBody, Body string
+		Attributes                     map[string]string            `json:",omitempty"`
+		MessageAttributes              map[string]attributeDocument `json:",omitempty"`
+		MD5OfMessageAttributes         string                       `json:",omitempty"`
 	}
 	batchResponse struct {
 		Successful []any
 		Failed     []failedEntry `json:",omitempty"`
 	}
 	failedEntry struct {
-		Id, Code, Message string
-		SenderFault       bool
+		ID            string `json:"Id"`
+		Code, Message string
+		SenderFault   bool
 	}
 	listResponse struct {
-		QueueUrls []string `json:",omitempty"`
+		QueueURLs []string `json:"QueueUrls,omitempty"`
 		NextToken string   `json:",omitempty"`
 	}
 	sourcesResponse struct {
-		QueueUrls []string `json:"queueUrls"`
+		QueueURLs []string `json:"queueUrls"`
 		NextToken string   `json:",omitempty"`
 	}
 	moveResult struct {
@@ -144,11 +154,13 @@ func members(data []byte, into any) error {
 	value := reflect.ValueOf(into).Elem()
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
-		raw, ok := document[field.Name]
-		if tag := field.Tag.Get("json"); tag == "tags" {
-			raw, ok = document[tag]
-		}
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		raw, ok := document[cmp.Or(name, field.Name)]
 		if !ok {
+			continue
+		}
+		if plain, ok := plainString(raw); ok && field.Type.Kind() == reflect.String {
+			value.Field(i).SetString(plain)
 			continue
 		}
 		if err := json.Unmarshal(raw, value.Field(i).Addr().Interface()); err != nil {
@@ -156,6 +168,14 @@ func members(data []byte, into any) error {
 		}
 	}
 	return nil
+}
+
+// plainString reads a JSON string that has no escapes without going over it twice more: bodies are long.
+func plainString(raw json.RawMessage) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
+		return "", false
+	}
+	return string(raw[1 : len(raw)-1]), true
 }
 
 // UnmarshalJSON minds the case of member names.
@@ -212,7 +232,7 @@ func escaped(document []byte) (rune, []byte) {
 
 // outgoing gives the message to send, and the digest of its system attributes.
 func (r *sendRequest) outgoing() (o Outgoing, systemMD5 string, err *wire.Error) {
-	o = Outgoing{Body: r.MessageBody, GroupID: r.MessageGroupId, DeduplicationID: r.MessageDeduplicationId}
+	o = Outgoing{Body: r.MessageBody, GroupID: r.MessageGroupID, DeduplicationID: r.MessageDeduplicationID}
 	if r.DelaySeconds != nil {
 		delay := time.Duration(*r.DelaySeconds) * time.Second
 		if *r.DelaySeconds < 0 || delay > MaxDelay || *r.DelaySeconds > int(MaxDelay/time.Second) {

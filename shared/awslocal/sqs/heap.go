@@ -10,21 +10,26 @@ type queueHeap[T any] struct {
 	place func(T) *int // where a member keeps its index; absent is -1
 }
 
-// Len, Less, Swap, Push and Pop make a heap.Interface of it.
-func (h *queueHeap[T]) Len() int           { return len(h.items) }
+// Len is part of heap.Interface, as are Less, Swap, Push and Pop.
+func (h *queueHeap[T]) Len() int { return len(h.items) }
+
+// Less is part of heap.Interface.
 func (h *queueHeap[T]) Less(i, j int) bool { return h.less(h.items[i], h.items[j]) }
 
+// Swap is part of heap.Interface.
 func (h *queueHeap[T]) Swap(i, j int) {
 	h.items[i], h.items[j] = h.items[j], h.items[i]
 	*h.place(h.items[i]), *h.place(h.items[j]) = i, j
 }
 
+// Push is part of heap.Interface.
 func (h *queueHeap[T]) Push(x any) {
 	item := x.(T)
 	*h.place(item) = len(h.items)
 	h.items = append(h.items, item)
 }
 
+// Pop is part of heap.Interface.
 func (h *queueHeap[T]) Pop() any {
 	last := len(h.items) - 1
 	item := h.items[last]

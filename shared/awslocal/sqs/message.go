@@ -200,7 +200,7 @@ func md5OfAttributes(attributes map[string]AttributeValue) string {
 	}
 	var b []byte
 	part := func(p string) {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(p))) //nolint:gosec // bounded by the message size
+		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
 		b = append(b, p...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {

@@ -109,7 +109,7 @@ func (s *Service) opGetQueueURL(_ context.Context, in *queueURLRequest) (any, er
 		return nil, missingParameter("QueueName")
 	}
 	q, ok := s.Queue(in.QueueName)
-	if !ok || in.QueueOwnerAWSAccountId != "" && in.QueueOwnerAWSAccountId != s.opts.AccountID {
+	if !ok || in.Owner != "" && in.Owner != s.opts.AccountID {
 		return nil, noQueue()
 	}
 	return queueRequest{q.url}, nil
@@ -122,7 +122,7 @@ func (s *Service) opListQueues(_ context.Context, in *listRequest) (any, error) 
 }
 
 func (s *Service) opListSources(_ context.Context, in *listRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func page(queues []*Queue, in *listRequest) (urls []string, next string, err err
 }
 
 func (s *Service) opGetAttributes(_ context.Context, in *getAttributesRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (s *Service) opGetAttributes(_ context.Context, in *getAttributesRequest) (
 }
 
 func (s *Service) opSetAttributes(_ context.Context, in *setAttributesRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (s *Service) opSetAttributes(_ context.Context, in *setAttributesRequest) (
 }
 
 func (s *Service) opDeleteQueue(_ context.Context, in *queueRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (s *Service) opDeleteQueue(_ context.Context, in *queueRequest) (any, error
 }
 
 func (s *Service) opPurge(_ context.Context, in *queueRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (s *Service) opPurge(_ context.Context, in *queueRequest) (any, error) {
 }
 
 func (s *Service) opSend(ctx context.Context, in *sendRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +226,7 @@ func (q *Queue) sendOne(ctx context.Context, in *sendRequest) (any, *wire.Error)
 		return nil, err
 	}
 	return sendResponse{
-		Id: in.Id, MessageId: m.MessageID, SequenceNumber: m.Attributes["SequenceNumber"],
+		ID: in.ID, MessageID: m.MessageID, SequenceNumber: m.Attributes["SequenceNumber"],
 		MD5OfMessageBody: m.MD5OfBody, MD5OfMessageAttributes: m.MD5OfMessageAttributes, MD5OfMessageSystemAttributes: systemMD5,
 	}, nil
 }
@@ -236,11 +236,11 @@ func (s *Service) opSendBatch(ctx context.Context, in *sendBatchRequest) (any, e
 	for i := range in.Entries {
 		size += in.Entries[i].sizeBytes()
 	}
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
-	return batch("SendMessageBatchRequestEntry", in.Entries, func(e *sendRequest) string { return e.Id }, size,
+	return batch("SendMessageBatchRequestEntry", in.Entries, func(e *sendRequest) string { return e.ID }, size,
 		func(e *sendRequest) (any, *wire.Error) { return q.sendOne(ctx, e) })
 }
 
@@ -276,7 +276,7 @@ func batch[E any](entryName string, entries []E, id func(*E) string, sizeBytes i
 			if code == "" {
 				code = err.Code
 			}
-			out.Failed = append(out.Failed, failedEntry{Id: id(&entries[i]), Code: code, Message: err.Message, SenderFault: true})
+			out.Failed = append(out.Failed, failedEntry{ID: id(&entries[i]), Code: code, Message: err.Message, SenderFault: true})
 			continue
 		}
 		out.Successful = append(out.Successful, done)
@@ -291,7 +291,7 @@ var systemAttributes = []string{
 }
 
 func (s *Service) opReceive(ctx context.Context, in *receiveRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -338,7 +338,7 @@ func (q *Queue) receiveOptions(in *receiveRequest) (ReceiveOptions, error) {
 			return o, invalidAttributeName(shorten(name))
 		}
 	}
-	if in.ReceiveRequestAttemptId != "" {
+	if in.AttemptID != "" {
 		return o, simple("UnsupportedOperation", "the local endpoint does not implement ReceiveRequestAttemptId")
 	}
 	return o, nil
@@ -347,7 +347,7 @@ func (q *Queue) receiveOptions(in *receiveRequest) (ReceiveOptions, error) {
 // document gives the message with those attributes that were asked for. The digest covers the attributes that are in it.
 func (m Message) document(system, names []string) messageDocument {
 	d := messageDocument{
-		MessageId: m.MessageID, ReceiptHandle: m.ReceiptHandle, MD5OfBody: m.MD5OfBody, Body: m.Body,
+		MessageID: m.MessageID, ReceiptHandle: m.ReceiptHandle, MD5OfBody: m.MD5OfBody, Body: m.Body,
 		Attributes: map[string]string{}, MessageAttributes: map[string]attributeDocument{},
 	}
 	for name, value := range m.Attributes {
@@ -380,7 +380,7 @@ func asksFor(pattern, name string) bool {
 }
 
 func (s *Service) opDelete(_ context.Context, in *receiptRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -392,19 +392,19 @@ func (q *Queue) deleteOne(in *receiptRequest) (any, *wire.Error) {
 	if in.ReceiptHandle == "" {
 		return nil, missingParameter("ReceiptHandle")
 	}
-	return map[string]string{"Id": in.Id}, q.delete(in.ReceiptHandle)
+	return map[string]string{"Id": in.ID}, q.delete(in.ReceiptHandle)
 }
 
 func (s *Service) opDeleteBatch(_ context.Context, in *receiptBatchRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
-	return batch("DeleteMessageBatchRequestEntry", in.Entries, func(e *receiptRequest) string { return e.Id }, 0, q.deleteOne)
+	return batch("DeleteMessageBatchRequestEntry", in.Entries, func(e *receiptRequest) string { return e.ID }, 0, q.deleteOne)
 }
 
 func (s *Service) opChangeVisibility(_ context.Context, in *receiptRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -421,15 +421,15 @@ func (q *Queue) changeOne(in *receiptRequest) (any, *wire.Error) {
 	case *in.VisibilityTimeout < 0 || *in.VisibilityTimeout > int(MaxVisibility/time.Second):
 		return nil, outOfRange(*in.VisibilityTimeout, "VisibilityTimeout", "Must be between 0 and 43200.")
 	}
-	return map[string]string{"Id": in.Id}, q.changeVisibility(in.ReceiptHandle, time.Duration(*in.VisibilityTimeout)*time.Second)
+	return map[string]string{"Id": in.ID}, q.changeVisibility(in.ReceiptHandle, time.Duration(*in.VisibilityTimeout)*time.Second)
 }
 
 func (s *Service) opChangeVisibilityBatch(_ context.Context, in *receiptBatchRequest) (any, error) {
-	q, err := s.lookup(in.QueueUrl)
+	q, err := s.lookup(in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
-	return batch("ChangeMessageVisibilityBatchRequestEntry", in.Entries, func(e *receiptRequest) string { return e.Id }, 0, q.changeOne)
+	return batch("ChangeMessageVisibilityBatchRequestEntry", in.Entries, func(e *receiptRequest) string { return e.ID }, 0, q.changeOne)
 }
 
 func (s *Service) opStartMove(_ context.Context, in *startMoveRequest) (any, error) {

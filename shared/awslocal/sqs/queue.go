@@ -249,14 +249,14 @@ func (q *Queue) enter(m *item, state State, due time.Time) {
 	q.leave(m)
 	m.state, m.due = state, due
 	q.count[state]++
-	switch {
-	case state == Visible:
+	switch state {
+	case Visible:
 		m.due = time.Time{}
 		m.home.waiting.put(m)
-	case state == InFlight:
+	case InFlight:
 		m.home.inFlight++
 		q.due.put(m)
-	default:
+	case Delayed:
 		q.due.put(m)
 		if q.fifo { // holds up its group
 			m.home.waiting.put(m)

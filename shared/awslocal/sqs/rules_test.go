@@ -82,7 +82,6 @@ func TestRules(t *testing.T) {
 
 // TestRulesInVirtualTime runs the same table over in-memory connections, with a clock that waits for nobody.
 func TestRulesInVirtualTime(t *testing.T) {
-	t.Parallel()
 	for _, row := range rules {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -470,6 +469,7 @@ var rules = []struct {
 	{"the old AttributeNames still asks for system attributes", func(w world) {
 		q := w.queue(nil)
 		w.sent(q, "x")
+		//nolint:staticcheck // the deprecated member is the point
 		out, err := w.c.ReceiveMessage(w.Context(), &sdk.ReceiveMessageInput{QueueUrl: &q, WaitTimeSeconds: 5, AttributeNames: []types.QueueAttributeName{"SentTimestamp"}})
 		if w.ok(err); len(out.Messages[0].Attributes) != 1 {
 			w.Errorf("%v", out.Messages[0].Attributes)

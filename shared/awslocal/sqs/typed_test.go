@@ -282,7 +282,7 @@ func TestSnapshotAndDrop(t *testing.T) {
 		var got []string
 		for _, m := range s.Snapshot()["orders"] {
 			got = append(got, fmt.Sprintf("%s: %s, %s receives, due %v, %d attributes, handle %q", m.Body, m.State, m.Attributes["ApproximateReceiveCount"],
-				m.Due.Sub(time.Now()).Truncate(time.Hour*1000), len(m.MessageAttributes), m.ReceiptHandle))
+				time.Until(m.Due).Truncate(time.Hour*1000), len(m.MessageAttributes), m.ReceiptHandle))
 		}
 		for i, want := range []string{"in flight: in flight, 1 receives, due 0s, 1 attributes", "delayed: delayed, 0 receives, due 0s, 0", "visible: visible, 0 receives, due -"} {
 			if !strings.HasPrefix(got[i], want) {
