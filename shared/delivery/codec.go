@@ -65,8 +65,8 @@ type wireEvent struct {
 	Extensions      map[string]string `json:"extensions,omitempty"`
 }
 
-// Encode writes the message as text that SQS accepts, compressed if the plain form exceeds maxBytes. The result may
-// still exceed maxBytes where the payload does not compress: the caller compares.
+// Encode writes the message as text that SQS accepts, compressed if the plain form exceeds maxBytes and compression helps. The
+// result may still exceed maxBytes where the payload does not compress: the caller compares.
 func (m *Message) Encode(maxBytes int) (string, error) {
 	plain, err := m.plain()
 	if err != nil {
@@ -89,6 +89,9 @@ func (m *Message) Encode(maxBytes int) (string, error) {
 		return "", fmt.Errorf("compress delivery message: %w", err)
 	}
 	zipped.WriteString(`"}`)
+	if zipped.Len() > len(plain) {
+		return string(plain), nil
+	}
 	return zipped.String(), nil
 }
 

@@ -1,0 +1,76 @@
+package config_test
+
+import (
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/waybillhq/waybill/shared/config"
+	"github.com/waybillhq/waybill/shared/topology"
+)
+
+func lookup(variables map[string]string) config.Lookup {
+	return func(name string) (string, bool) {
+		value, ok := variables[name]
+		return value, ok
+	}
+}
+
+func complete() map[string]string {
+	return map[string]string{
+		"WAYBILL_PROFILE": "high-volume", "WAYBILL_DESTINATIONS_FILE": "destinations.json",
+		"WAYBILL_QUEUE_DELIVERIES_URL":     "https://sqs.eu-west-1.amazonaws.com/1/deliveries",
+		"WAYBILL_QUEUE_DELIVERIES_DLQ_URL": "https://sqs.eu-west-1.amazonaws.com/1/dead",
+		"WAYBILL_TABLE_LEDGER":             "ledger-1",
+		"WAYBILL_EGRESS_ALLOW":             "10.1.0.0/16", "WAYBILL_LOG_LEVEL": "warn",
+	}
+}
+
+func TestLoad(t *testing.T) {
+	cfg, err := config.Load(topology.Deliverer, lookup(complete()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Topology.Profile != topology.HighVolume || cfg.Function.Source.BatchSize != 100 || cfg.Tables[topology.Ledger] != "ledger-1" ||
+		cfg.Queues[topology.DeliveriesDeadLetter] != "https://sqs.eu-west-1.amazonaws.com/1/dead" || cfg.DestinationsFile != "destinations.json" ||
+		cfg.LogLevel != slog.LevelWarn || len(cfg.EgressAllow) != 1 || cfg.EgressAllow[0] != netip.MustParsePrefix("10.1.0.0/16") {
+		t.Errorf("%+v", cfg)
+	}
+}
+
+func TestLoadTakesWhatTheTopologyLists(t *testing.T) {
+	for _, f := range topology.New(topology.LowLatency).Functions {
+		variables := map[string]string{}
+		for _, name := range f.Variables() {
+			variables[name] = "https://example.com/x"
+		}
+		variables[topology.ProfileVariable] = "low-latency"
+		if _, err := config.Load(f.Name, lookup(variables)); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+	}
+}
+
+func TestLoadNamesEveryProblemAtOnce(t *testing.T) {
+	_, err := config.Load(topology.Deliverer, lookup(map[string]string{
+		"WAYBILL_PROFILE": "fast", "WAYBILL_QUEUE_DELIVERIES_URL": "deliveries", "WAYBILL_EGRESS_ALLOW": "10.0.0.0/99", "WAYBILL_LOG_LEVEL": "loud",
+	}))
+	if err == nil {
+		t.Fatal("it started")
+	}
+	for _, word := range []string{
+		"WAYBILL_PROFILE", `"fast"`, "WAYBILL_DESTINATIONS_FILE is missing", "WAYBILL_QUEUE_DELIVERIES_URL is \"deliveries\"", "WAYBILL_QUEUE_DELIVERIES_DLQ_URL is missing",
+		"WAYBILL_TABLE_LEDGER is missing", "WAYBILL_EGRESS_ALLOW", "10.0.0.0/99", "WAYBILL_LOG_LEVEL is \"loud\"",
+	} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q is missing in:\n%v", word, err)
+		}
+	}
+}
+
+func TestLoadRefusesUnknownFunction(t *testing.T) {
+	if _, err := config.Load("waiter", lookup(complete())); err == nil || !strings.Contains(err.Error(), "waiter") {
+		t.Errorf("got %v", err)
+	}
+}
