@@ -65,6 +65,51 @@ func TestNumbersAreOrderedByValue(t *testing.T) {
 	})
 }
 
+// TestNeighbouringNumbers: pairs that differ in one respect only, smaller one first, in both signs.
+func TestNeighbouringNumbers(t *testing.T) {
+	for _, pair := range [][2]string{{"5", "5.1"}, {"9", "10"}, {"0.09", "0.1"}, {"1.2", "1.23"}, {"0", "1e-130"}, {"99e123", "9.91e124"}, {"1e-130", "1.1e-130"}, {"9", "90"}} {
+		for _, signs := range [][2]string{{"", ""}, {"-", "-"}, {"-", ""}} {
+			low, err := parseNumber(signs[0] + pair[0])
+			high, errHigh := parseNumber(signs[1] + pair[1])
+			if err != nil || errHigh != nil {
+				t.Fatal(err, errHigh)
+			}
+			if signs[1] == "-" {
+				low, high = high, low
+			}
+			if low.Compare(high) != -1 || high.Compare(low) != 1 || string(low.appendSortable(nil)) >= string(high.appendSortable(nil)) {
+				t.Errorf("%s must be less than %s", low, high)
+			}
+		}
+	}
+}
+
+func TestNumberSize(t *testing.T) {
+	for text, want := range map[string]int{"0": 1, "7": 2, "12": 2, "1.2": 3, "0.12": 2, "123": 3, "12.3": 3, "100": 2, "-12": 3, "1234": 3, "123.4": 4,
+		strings.Repeat("9", 38): 20, "1800000000000": 3, "1800000000001": 8} {
+		n, err := parseNumber(text)
+		if got := n.size(); got != want || err != nil {
+			t.Errorf("%s: %d bytes, want %d (%v)", text, got, want, err)
+		}
+	}
+}
+
+// TestCacheIsBounded: a program with endless texts costs parsing, not memory.
+func TestCacheIsBounded(t *testing.T) {
+	var c cache[string]
+	for i := range 3 * maxCached {
+		text := string(normalKey(i))
+		for range 2 {
+			if got, err := c.get(text, func(s string) (string, error) { return s, nil }); got != text || err != nil {
+				t.Fatal(got, err)
+			}
+		}
+		if len(c.entries) > maxCached {
+			t.Fatalf("%d entries", len(c.entries))
+		}
+	}
+}
+
 func TestSumsAreExactOrRefused(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := numberTexts.Draw(t, "a"), numberTexts.Draw(t, "b")

@@ -159,7 +159,7 @@ func (r *request) page(t *table, b *bound, keys span) wire.Response {
 	return wire.Response{Body: a.bytes(), Units: consumed}
 }
 
-// keyCondition is one condition on one key attribute.
+// keyTerm is one condition on one key attribute.
 type keyTerm struct {
 	op     operator
 	values []Value

@@ -8,6 +8,11 @@
 //
 // Differences from AWS that a caller can see: tables are usable at once, reads are always consistent (and charged as
 // asked for), nothing is ever throttled, and expired items stay until [Service.Sweep] is called.
+//
+// Not certain of AWS, so do not build on it: that a statement of a batch which fails its condition gives the old item
+// (AWS documents it, others report that it does not); that two statements on one item, or reads beside writes, fail the
+// whole batch; that a comparison with <> in PartiQL holds for an attribute that is missing. A DuplicateItem never
+// carries the item here. PartiQL statements must quote all of DynamoDB's reserved words, though AWS lets some pass.
 package dynamodb
 
 import (

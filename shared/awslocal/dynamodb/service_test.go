@@ -127,17 +127,6 @@ func TestConditionalWritesAreAtomic(t *testing.T) {
 	}
 }
 
-// TestStatementCacheIsBounded: more texts than the cache holds still work.
-func TestStatementCacheIsBounded(t *testing.T) {
-	s := newService(t)
-	for i := range 2500 {
-		do(t, s, "ExecuteStatement", fmt.Sprintf(`{"Statement":"INSERT INTO ledger VALUE {'k': 'a%d'}"}`, i))
-	}
-	if n, _ := s.Len("ledger"); n != 2500 {
-		t.Errorf("%d items, want 2500", n)
-	}
-}
-
 const claim = `{"TableName":"ledger","Item":{"k":{"S":"%d"},"state":{"S":"claimed"},"epoch":{"N":"0"},"attempt":{"N":"1"},"owner":{"S":"0123456789abcdef"},
 	"leaseUntil":{"N":"1800000000000"}},"ConditionExpression":"attribute_not_exists(k) OR epoch < :e OR (epoch = :e AND attempt < :n)",
 	"ExpressionAttributeValues":{":e":{"N":"0"},":n":{"N":"1"}},"ReturnValuesOnConditionCheckFailure":"ALL_OLD"}`
