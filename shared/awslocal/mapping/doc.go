@@ -19,7 +19,7 @@
 //   - With window 0 a batch is what one ReceiveMessage call returned. With a window it is sent when it is full,
 //     when its payload reaches 6 MB or when the window is over. A long poll that has begun is not cut short, so
 //     on a quiet queue a window of 1 s can take 20.
-//   - What does not fit into 6 MB becomes a batch of its own.
+//   - What does not fit into 6 MB becomes a batch of its own, which the same poller invokes after the first.
 //   - The function sees a message at least once, in the event format of that page.
 //
 // From https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html:

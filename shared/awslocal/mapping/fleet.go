@@ -13,7 +13,6 @@ type fleet struct {
 	ctx       context.Context //nolint:containedctx // its end is the order to stop polling
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
-	base      int
 	limit     int
 	saturated chan struct{} // wakes the scaler; holds one token
 
@@ -24,14 +23,14 @@ type fleet struct {
 }
 
 func newFleet(ctx context.Context, m *Mapping) *fleet {
-	f := &fleet{m: m, base: basePollers, limit: maxPollers, saturated: make(chan struct{}, 1)}
+	f := &fleet{m: m, limit: maxPollers, saturated: make(chan struct{}, 1)}
 	if n := m.cfg.MaximumConcurrency; n > 0 {
-		f.base, f.limit = min(f.base, n), n
+		f.limit = n
 	}
 	f.ctx, f.stop = context.WithCancel(ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.grow(f.base)
+	f.grow(basePollers)
 	f.wg.Go(f.scale)
 	return f
 }
@@ -90,7 +89,7 @@ func (f *fleet) poll() {
 	for f.ctx.Err() == nil {
 		records := f.gather()
 		if len(records) == 0 {
-			if f.leaves(f.base) {
+			if f.leaves(basePollers) {
 				return
 			}
 			continue
@@ -143,7 +142,7 @@ func (f *fleet) heal() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.resting = false
-	f.grow(f.base - f.pollers)
+	f.grow(basePollers - f.pollers)
 }
 
 // gather waits for a first message and, given a window, for more. A batch it returns is booked as in progress.

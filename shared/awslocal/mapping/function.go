@@ -294,13 +294,13 @@ func (f *Function) supervise(ctx context.Context, env *environment, inv *Invocat
 	select {
 	case a = <-answers:
 	case <-ctx.Done():
-		a = answer{err: context.Cause(ctx), exited: true}
 	}
-	// An answer that comes together with the end of its context is too late.
-	if ctx.Err() != nil {
-		a = answer{err: context.Cause(ctx), exited: true}
-	} else if !time.Now().Before(inv.Deadline) {
+	// An answer that comes together with the end is too late.
+	if inv.Ended() {
 		a = answer{err: ErrTimeout, exited: true}
+		if cause := context.Cause(ctx); cause != nil {
+			a.err = cause
+		}
 	}
 
 	f.mu.Lock()

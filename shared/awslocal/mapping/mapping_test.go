@@ -425,6 +425,30 @@ func TestBackOffOnErrors(t *testing.T) {
 	}
 }
 
+// TestBackOffEnds: a success brings the pollers back without a backlog.
+func TestBackOffEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newFakeQueue(false, 30*time.Second)
+		var fails atomic.Bool
+		fails.Store(true)
+		m := run(t, mapping.Config{Queue: q, Function: mustFunction(t, mapping.FunctionConfig{
+			Handler: rawHandler(func(context.Context, []byte) ([]byte, error) {
+				if fails.Load() {
+					return nil, errors.New("no")
+				}
+				return nil, nil
+			})})})
+		q.send("a")
+		time.Sleep(time.Second)
+		equal(t, "pollers after one failure", m.Stats().Pollers, 4)
+		time.Sleep(10 * time.Minute)
+		equal(t, "pollers after many failures", m.Stats().Pollers, 2)
+		fails.Store(false)
+		time.Sleep(time.Minute)
+		equal(t, "pollers after a success", m.Stats().Pollers, 5)
+	})
+}
+
 // TestThrottled: a throttled batch is tried again while it is invisible, then dropped with its receive count spent.
 func TestThrottled(t *testing.T) {
 	rows := []struct {
@@ -468,7 +492,9 @@ func TestThrottled(t *testing.T) {
 				synctest.Wait()
 				q.send("a")
 				m := run(t, mapping.Config{Queue: q, Function: f})
-				time.Sleep(100 * time.Second)
+				time.Sleep(40 * time.Second)
+				equal(t, "given up or done once no try is left", m.Idle(), true)
+				time.Sleep(time.Minute)
 				equalList(t, "invocations", j.read(), row.want)
 				equal(t, "dropped", m.Stats().Dropped, row.dropped)
 				equal(t, "throttles", f.Stats().Throttles, row.throttles)
