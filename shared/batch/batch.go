@@ -181,7 +181,7 @@ func (h *Handler) call(ctx context.Context, records []Record) []error {
 		errs := slices.Repeat([]error{errMiscount}, len(records)) // stays if the goroutine is ended from within
 		defer func() { result <- errs }()
 		if err := Protect(func() error {
-			got := h.fn(work, slices.Clone(records))
+			got := h.fn(work, records)
 			if len(got) == len(records) {
 				errs = slices.Clone(got)
 			}

@@ -521,10 +521,15 @@ func TestWithoutQueues(t *testing.T) {
 }
 
 func TestQueueThatMiscountsIsNotBelieved(t *testing.T) {
-	b := newBench()
-	b.source.miscount, b.deadLetter.miscount = true, true
-	outcomes := map[string]error{"defer": outcome.Defer(0, nil), "reject": outcome.Reject("bad", nil)}
-	wantIDs(t, b.handle(t, returning(outcomes), message("defer", 1), message("reject", 1)), "defer", "reject")
+	for _, miscount := range []int{-2, -1, 1} {
+		b := newBench()
+		b.source.miscount, b.deadLetter.miscount = miscount, miscount
+		outcomes := map[string]error{
+			"defer": outcome.Defer(0, nil), "later": outcome.Defer(0, nil), "reject": outcome.Reject("bad", nil), "rejected": outcome.Reject("bad", nil),
+		}
+		wantIDs(t, b.handle(t, returning(outcomes), message("defer", 1), message("later", 1), message("reject", 1), message("rejected", 1)),
+			"defer", "later", "reject", "rejected")
+	}
 }
 
 func TestLogNamesWhatHappenedAndNeverTheBody(t *testing.T) {

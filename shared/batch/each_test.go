@@ -175,6 +175,36 @@ func TestRecordThatHangsIsPoison(t *testing.T) {
 	})
 }
 
+// When time is up a group ends too, and what comes later changes nothing that was answered.
+func TestEachWhenTimeIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		all := records(3)
+		for i := range all {
+			all[i].FIFO = true
+		}
+		all[2].Group = "other"
+		var begun atomic.Int32
+		errs := batch.Each(2, func(_ context.Context, r batch.Record) error {
+			begun.Add(1)
+			if r.Group == "other" {
+				<-time.After(time.Minute)
+			}
+			<-time.After(1100 * time.Millisecond)
+			return nil
+		})(ctx, all)
+		before := slices.Clone(errs)
+		<-time.After(2 * time.Minute)
+		if begun.Load() != 2 || errs[0] != nil || !errors.Is(errs[1], batch.ErrNotStarted) || errs[2] == nil {
+			t.Errorf("%d begun, outcomes %v", begun.Load(), errs)
+		}
+		if fmt.Sprint(before) != fmt.Sprint(errs) {
+			t.Errorf("outcomes changed from %v to %v", before, errs)
+		}
+	})
+}
+
 func TestProtect(t *testing.T) {
 	if err := batch.Protect(func() error { return errCause }); !errors.Is(err, errCause) {
 		t.Errorf("got %v", err)

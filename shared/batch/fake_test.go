@@ -42,15 +42,15 @@ type recorder struct {
 	refuse     func(queue.Message) bool
 	refuseShow func(receipt string) bool
 	hang       bool // until the context ends
-	miscount   bool
+	miscount   int  // answers too many
 }
 
 func (q *recorder) Send(ctx context.Context, messages []queue.Message) []error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sends++
-	if q.miscount {
-		return nil
+	if q.miscount != 0 {
+		return make([]error, len(messages)+q.miscount)
 	}
 	errs := make([]error, len(messages))
 	if q.hang {
@@ -86,8 +86,8 @@ func (q *recorder) ChangeVisibility(ctx context.Context, changes []queue.Visibil
 			errs[i] = errQueue
 		}
 	}
-	if q.miscount {
-		return nil
+	if q.miscount != 0 {
+		return make([]error, len(changes)+q.miscount)
 	}
 	return errs
 }

@@ -51,7 +51,7 @@ func (e *EntryError) Error() string { return "SQS refused the entry: " + e.Code 
 // Options configures a Queue. The zero value is usable.
 type Options struct {
 	// Concurrency is how many calls one Send or ChangeVisibility makes at a time. More is faster for large batches and
-	// costs connections. Default 4. A FIFO queue always has one, for order's sake.
+	// costs connections. Default 4. Sends to a FIFO queue always go one by one, for order's sake.
 	Concurrency int
 	// RetryWait is the pause before entries that SQS failed to accept are sent once more. Default 100 ms.
 	RetryWait time.Duration
@@ -75,11 +75,7 @@ func New(client API, queueURL string, opts Options) *Queue {
 	if opts.RetryWait <= 0 {
 		opts.RetryWait = 100 * time.Millisecond
 	}
-	q := &Queue{client: client, url: queueURL, fifo: strings.HasSuffix(queueURL, ".fifo"), opts: opts}
-	if q.fifo {
-		q.opts.Concurrency = 1
-	}
-	return q
+	return &Queue{client: client, url: queueURL, fifo: strings.HasSuffix(queueURL, ".fifo"), opts: opts}
 }
 
 // Send sends messages as queue.Sender says. A message that SQS would refuse is not sent: its error is
