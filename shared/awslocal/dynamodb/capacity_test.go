@@ -127,7 +127,8 @@ func TestQueryIsChargedByTheSum(t *testing.T) {
 	}
 }
 
-// TestItemSize: the largest item that is accepted has exactly 400 KB by DynamoDB's published rules, whatever its attributes.
+// TestItemSize: an item filled up to whole KB by DynamoDB's published rules costs as many units, whatever its
+// attributes, and one byte more costs one unit more.
 func TestItemSize(t *testing.T) {
 	s := newService(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -139,11 +140,15 @@ func TestItemSize(t *testing.T) {
 			body += fmt.Sprintf(`,%s:%s`, quoted, v.json)
 			size += len(name) + v.bytes
 		}
+		units := (size + len("f") + 1023) / 1024
 		for _, excess := range []int{0, 1} {
-			filler := strings.Repeat("f", 400<<10-size-len("f")+excess)
-			_, err := s.Do(context.Background(), "PutItem", fmt.Appendf(nil, `{"TableName":"ledger","Item":{%s,"f":{"S":%q}}}`, body, filler))
-			if (err == nil) != (excess == 0) {
-				t.Fatalf("{%s} has %d bytes by the rules; with %d bytes above 400 KB: %v", body, size, excess, err)
+			filler := strings.Repeat("f", units*1024-size-len("f")+excess)
+			got, err := s.Do(context.Background(), "PutItem", fmt.Appendf(nil, `{"TableName":"ledger","Item":{%s,"f":{"S":%q}}}`, body, filler))
+			if want := float64(units + excess); err != nil || got.Units.Write != want {
+				t.Fatalf("{%s} has %d bytes by the rules; filled up to %d KB and %d bytes: %v units, want %v (%v)", body, size, units, excess, got.Units.Write, want, err)
+			}
+			if _, err := s.Drop("ledger", dynamodb.Item{"k": dynamodb.String("key")}); err != nil {
+				t.Fatal(err)
 			}
 		}
 	})
