@@ -27,11 +27,16 @@ const (
 	Fine      = "fine"      // 200
 	Slow      = "slow"      // 200 after Options.SlowFor
 	Flaky     = "flaky"     // 500 for the first Options.FlakyTries of every webhook-id, then 200
+	Failing   = "failing"   // 500
+	Resetting = "resetting" // closes the connection without an answer
 	Hanging   = "hanging"   // never answers
 	Throttled = "throttled" // 429 with Retry-After for the first try of every webhook-id, then 200
 	Rejecting = "rejecting" // 400
 	Gone      = "gone"      // 410
 )
+
+// NoAnswer, given by Options.Answer, closes the connection without an answer.
+const NoAnswer = -1
 
 // maxBodyBytes bounds what is read of a request.
 const maxBodyBytes = 16 << 20
@@ -42,8 +47,8 @@ type Options struct {
 	SlowFor    time.Duration // default 1 s
 	FlakyTries int           // default 2
 	RetryAfter time.Duration // told by Throttled; default 2 s
-	// Answer, if set, decides before the path does: status 0 leaves it to the path. It may block, and sees the request once its body is
-	// read.
+	// Answer, if set, decides before the path does: status 0 leaves it to the path, NoAnswer closes the connection. It sees every
+	// verified request as soon as its body is read, may set headers of the answer, and may block.
 	Answer func(r Request, header http.Header) (status int)
 	// OnReceived hears of every request once its answer is known, before it is sent. It must be quick.
 	OnReceived func(Request)
@@ -55,6 +60,7 @@ type Request struct {
 	Path     string
 	Try      int    // of this webhook-id, from 1
 	Status   int    // 0: no answer was given
+	Effect   bool   // the first success of this webhook-id: this is where a receiver acts
 	Digest   string // SHA-256 of the body, hexadecimal
 	Bytes    int
 	Verified bool // the signature is right, or no key was given
@@ -69,9 +75,11 @@ type Receiver struct {
 	memory *inmem.Listener
 	serve  sync.Once
 
-	mu    sync.Mutex
-	tries map[string]int
-	log   []Request
+	mu     sync.Mutex
+	tries  map[string]int
+	acted  map[string]bool
+	log    []Request
+	active int
 }
 
 // New makes a receiver. Close it to end what it serves.
@@ -79,7 +87,7 @@ func New(opts Options) *Receiver {
 	opts.SlowFor = cmp.Or(opts.SlowFor, time.Second)
 	opts.FlakyTries = cmp.Or(opts.FlakyTries, 2)
 	opts.RetryAfter = cmp.Or(opts.RetryAfter, 2*time.Second)
-	r := &Receiver{opts: opts, memory: inmem.Listen("receiver"), tries: map[string]int{}}
+	r := &Receiver{opts: opts, memory: inmem.Listen("receiver"), tries: map[string]int{}, acted: map[string]bool{}}
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
 	return r
 }
@@ -111,6 +119,13 @@ func (r *Receiver) Log() []Request {
 	return append([]Request(nil), r.log...)
 }
 
+// Active gives the number of requests that have arrived and are not answered yet.
+func (r *Receiver) Active() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.active
+}
+
 // ServeHTTP answers one request as its path says.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, in.Body, maxBodyBytes))
@@ -124,14 +139,9 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		Verified: len(r.opts.Keys) == 0 || signing.Verify(r.opts.Keys, in.Header, body, time.Now()) == nil,
 		At:       time.Now(), Header: in.Header.Clone(),
 	}
-	r.mu.Lock()
-	r.tries[req.ID]++
-	req.Try = r.tries[req.ID]
-	r.mu.Unlock()
+	req.Try = r.arrive(req.ID)
 	req.Status = r.answer(w, in, req)
-	r.mu.Lock()
-	r.log = append(r.log, req)
-	r.mu.Unlock()
+	r.book(&req)
 	if r.opts.OnReceived != nil {
 		r.opts.OnReceived(req)
 	}
@@ -141,13 +151,36 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	w.WriteHeader(req.Status)
 }
 
+// arrive counts a request and gives its number among those with its webhook-id.
+func (r *Receiver) arrive(id string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.active++
+	r.tries[id]++
+	return r.tries[id]
+}
+
+// book writes an answered request down and acts on it if it is the first success of its webhook-id.
+func (r *Receiver) book(req *Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.active--
+	if req.Status >= 200 && req.Status < 300 && !r.acted[req.ID] {
+		req.Effect, r.acted[req.ID] = true, true
+	}
+	r.log = append(r.log, *req)
+}
+
 // answer decides the status; it sets headers but does not send them.
 func (r *Receiver) answer(w http.ResponseWriter, in *http.Request, req Request) int {
 	if !req.Verified {
 		return http.StatusUnauthorized
 	}
 	if r.opts.Answer != nil {
-		if status := r.opts.Answer(req, w.Header()); status != 0 {
+		switch status := r.opts.Answer(req, w.Header()); {
+		case status == NoAnswer:
+			return 0
+		case status != 0:
 			return status
 		}
 	}
@@ -159,6 +192,10 @@ func (r *Receiver) answer(w http.ResponseWriter, in *http.Request, req Request) 
 		if req.Try <= r.opts.FlakyTries {
 			return http.StatusInternalServerError
 		}
+	case Failing:
+		return http.StatusInternalServerError
+	case Resetting:
+		return 0
 	case Hanging:
 		<-in.Context().Done()
 		return 0
