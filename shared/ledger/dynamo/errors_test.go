@@ -118,7 +118,7 @@ func errorsOf(ctx context.Context, store ledger.Store, epoch int) map[string]err
 func wantError(t *testing.T, err, want error, code string) {
 	t.Helper()
 	for _, kind := range []error{ledger.ErrRefused, ledger.ErrThrottled, ledger.ErrUnsupported, ledger.ErrUnknown} {
-		if errors.Is(err, kind) != (kind == want) {
+		if errors.Is(err, kind) != errors.Is(want, kind) {
 			t.Errorf("%s: got %v, want %v alone", code, err, want)
 		}
 	}

@@ -2,17 +2,38 @@ package dynamo
 
 import "strings"
 
-// Mutate gives a copy of the store in which every condition, and every statement, says new where it said old.
-func (s *ItemStore) Mutate(old, new string) *ItemStore {
+// Mutate gives a copy of the store with another condition for an operation, and what a replay makes of it.
+func (s *ItemStore) Mutate(operation, condition string) *ItemStore {
 	mutant := *s
-	for _, e := range mutant.expressions.all() {
-		condition := strings.ReplaceAll(e.condition, old, new)
-		*e = compile(e.update, condition)
+	e := &mutant.expressions
+	switch operation {
+	case "claim":
+		e.claim, e.claimReplay = compile(claimUpdate, condition), compile(claimUpdate, ofReplay(condition))
+	case "record":
+		e.record, e.recordReplay = compile(recordUpdate, condition), compile(recordUpdate, ofReplay(condition))
+	case "settle":
+		e.settle = compile(settleUpdate, condition)
+	case "release":
+		e.release = compile(releaseUpdate, condition)
 	}
 	return &mutant
 }
 
-// Mutate is ItemStore.Mutate for the PartiQL statements.
+// WithoutReplays gives a copy of the store that treats a replay like any other message.
+func (s *ItemStore) WithoutReplays() *ItemStore {
+	mutant := *s
+	mutant.expressions.claimReplay, mutant.expressions.recordReplay = s.expressions.claim, s.expressions.record
+	return &mutant
+}
+
+// WithoutOriginals gives a copy of the store that treats every message like a replay.
+func (s *ItemStore) WithoutOriginals() *ItemStore {
+	mutant := *s
+	mutant.expressions.claim, mutant.expressions.record = s.expressions.claimReplay, s.expressions.recordReplay
+	return &mutant
+}
+
+// Mutate gives a copy of the store in which the statement old reads new.
 func (s *BatchStore) Mutate(old, new string) *BatchStore {
 	mutant := *s
 	for _, statement := range mutant.statements.all() {
@@ -21,20 +42,13 @@ func (s *BatchStore) Mutate(old, new string) *BatchStore {
 	return &mutant
 }
 
-func (e *expressions) all() []*expression {
-	return []*expression{&e.claim, &e.claimReplay, &e.record, &e.recordReplay, &e.settle, &e.release}
-}
-
 func (s *statements) all() []*string { return []*string{&s.claim, &s.record, &s.settle, &s.release} }
 
-// Conditions gives the conditions of the item form by operation, those of replays included.
-func (s *ItemStore) Conditions() map[string][]string {
+// Conditions gives the conditions of the item form by operation.
+func (s *ItemStore) Conditions() map[string]string {
 	e := s.expressions
-	return map[string][]string{
-		"claim":   {e.claim.condition, e.claimReplay.condition},
-		"record":  {e.record.condition, e.recordReplay.condition},
-		"settle":  {e.settle.condition},
-		"release": {e.release.condition},
+	return map[string]string{
+		"claim": e.claim.condition, "record": e.record.condition, "settle": e.settle.condition, "release": e.release.condition,
 	}
 }
 

@@ -28,8 +28,8 @@ func TestFallbackStoreWithoutPartiQL(t *testing.T) {
 		db := openDatabase(t)
 		db.endpoint.Faults().Add(deniedBatch)
 		h := db.harness(db.fallback(t))
-		h.Inject = nil                                       // the faults of the suite and the denial would mix
-		h.Domain = ledgertest.Domain{Epochs: 2, Attempts: 2} // the item form by itself passes it with more
+		h.Inject = nil // the faults of the suite and the denial would mix
+		h.Domain = ledgertest.Domain{Epochs: 2, Attempts: 1}
 		return h
 	})
 }

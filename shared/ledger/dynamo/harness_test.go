@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,6 +32,7 @@ const table = "ledger"
 
 // database is a local endpoint with an empty ledger table and the AWS SDK in front of it.
 type database struct {
+	engine   *engine.Service
 	endpoint *awslocal.Endpoint
 	client   *dynamodb.Client
 }
@@ -40,11 +42,11 @@ type doer struct{ handler http.Handler }
 
 func (d doer) Do(r *http.Request) (response *http.Response, err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			if p != http.ErrAbortHandler {
-				panic(p)
-			}
+		p := recover()
+		if aborted, ok := p.(error); ok && errors.Is(aborted, http.ErrAbortHandler) {
 			response, err = nil, io.ErrUnexpectedEOF // the answer is withheld
+		} else if p != nil {
+			panic(p)
 		}
 	}()
 	recorder := httptest.NewRecorder()
@@ -54,7 +56,8 @@ func (d doer) Do(r *http.Request) (response *http.Response, err error) {
 
 func openDatabase(t testing.TB) *database {
 	t.Helper()
-	endpoint := awslocal.New(awslocal.Options{}, engine.New(engine.Options{}))
+	service := engine.New(engine.Options{})
+	endpoint := awslocal.New(awslocal.Options{}, service)
 	client := dynamodb.New(dynamodb.Options{
 		Region: awslocal.Region, BaseEndpoint: aws.String("http://dynamodb.test"), Credentials: aws.AnonymousCredentials{},
 		HTTPClient: doer{endpoint}, Retryer: aws.NopRetryer{},
@@ -67,7 +70,7 @@ func openDatabase(t testing.TB) *database {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &database{endpoint, client}
+	return &database{service, endpoint, client}
 }
 
 // The three stores under test.
@@ -96,7 +99,10 @@ func (db *database) fallback(t testing.TB) *dynamo.FallbackStore {
 }
 
 func (db *database) harness(store ledger.Store) ledgertest.Harness {
-	return ledgertest.Harness{Store: store, Put: db.put, Rows: db.items, Inject: db.inject}
+	return ledgertest.Harness{
+		Store: store, Put: db.put, Rows: db.items, Inject: db.inject,
+		Domain: ledgertest.Domain{Epochs: 2, Attempts: 2}, // more in TestStoresDecideLikeTheProtocol
+	}
 }
 
 type attributes = map[string]types.AttributeValue

@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/waybillhq/waybill/shared/delivery"
@@ -118,7 +119,7 @@ func mapped[T any](ids []delivery.ID, of func(delivery.ID) T) []T {
 func testFault(t *testing.T, h Harness, w faultyWrite, kind FaultKind, single bool) {
 	var ids []delivery.ID
 	for i := range 3 {
-		d := delivery.NewID("acme", t.Name(), fmt.Sprint(i), "faults")
+		d := delivery.NewID("acme", t.Name(), strconv.Itoa(i), "faults")
 		w.prepare(t, h, d)
 		ids = append(ids, d)
 	}

@@ -4,6 +4,7 @@ package ledgertest
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -79,7 +80,7 @@ const (
 )
 
 func id(n int) delivery.ID {
-	return delivery.NewID("acme", "/ledgertest", fmt.Sprint(n), "orders-crm")
+	return delivery.NewID("acme", "/ledgertest", strconv.Itoa(n), "orders-crm")
 }
 
 func claimOf(d delivery.ID, epoch, attempt int, owner string, now time.Time) ledger.Claim {

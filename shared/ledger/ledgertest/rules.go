@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -309,12 +310,12 @@ func testRead(t *testing.T, h Harness) {
 
 func testMany(t *testing.T, h Harness) {
 	for _, n := range []int{0, 1, 10, 25, 26, 60, 110} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			claims := make([]ledger.Claim, n)
 			settlements := make([]ledger.Settlement, n)
 			releases := make([]ledger.Release, n)
 			for i := range n {
-				d := delivery.NewID("acme", fmt.Sprint("many ", n), fmt.Sprint(i), "orders-crm")
+				d := delivery.NewID("acme", fmt.Sprint("many ", n), strconv.Itoa(i), "orders-crm")
 				owner := fmt.Sprint(me, i)
 				claims[i] = claimOf(d, 0, 1, owner, start)
 				releases[i] = releaseOf(d, 0, 1, owner)
