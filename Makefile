@@ -46,13 +46,17 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 20s)
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./events/... ./shared/... ./functions/...
 
+# The destinations file that build puts beside each program; the default has none.
+DESTINATIONS ?= infra/destinations.json
+
 .PHONY: build
-build: ## Build the functions for Lambda into dist/ (arm64, reproducible)
+build: ## Build the functions for Lambda into dist/ (arm64, reproducible; DESTINATIONS=FILE goes with them)
 	@for main in functions/*/bootstrap; do \
-	  name=$$(basename $$(dirname $$main)); mkdir -p dist/$$name; \
+	  name=$$(basename $$(dirname $$main)); rm -rf dist/$$name; mkdir -p dist/$$name; \
 	  GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -tags lambda.norpc -trimpath -ldflags "-s -w -buildid=" -o dist/$$name/bootstrap ./$$main || exit 1; \
-	  done; ls -l dist/*/bootstrap
+	  install -m 644 "$(DESTINATIONS)" dist/$$name/destinations.json || exit 1; \
+	  done; ls -l dist/*/*
 
 .PHONY: synth
-synth: build ## Synthesise the CloudFormation template (needs Node)
-	$(CDK) synth --quiet
+synth: build ## Synthesise the CloudFormation template into cdk.out (needs Node; ARGS="-c profile=high-volume")
+	$(CDK) synth --quiet $(ARGS)
