@@ -77,10 +77,7 @@ func (m *Message) Encode(maxBytes int) (string, error) {
 	}
 	var zipped bytes.Buffer
 	b64 := base64.NewEncoder(base64.StdEncoding, &zipped)
-	gz, err := gzip.NewWriterLevel(b64, gzip.BestCompression)
-	if err != nil {
-		return "", fmt.Errorf("compress delivery message: %w", err)
-	}
+	gz := gzip.NewWriter(b64)
 	fmt.Fprintf(&zipped, `{"v":%d,"zip":"`, Version)
 	if _, err := gz.Write(plain); err != nil {
 		return "", fmt.Errorf("compress delivery message: %w", err)

@@ -126,7 +126,7 @@ func TestReserveHoldsWhatIsAddedLater(t *testing.T) {
 	random := make([]byte, 1<<20)
 	_, _ = rand.Read(random)
 	text := base64.StdEncoding.EncodeToString(random)
-	low, high := 0, len(text)
+	low, high := delivery.MaxBytes-4<<10, delivery.MaxBytes
 	for low+1 < high { // the largest payload that fits
 		mid := (low + high) / 2
 		m.Event.Data = []byte(text[:mid])

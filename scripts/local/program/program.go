@@ -79,7 +79,7 @@ func start(ctx context.Context, o options, stderr io.Writer) (_ *run, err error)
 	}()
 	if o.set == nil {
 		// The auditor is made after the destinations are known; the receiver is not called before.
-		if r.demo, err = startDemo(func(req receiver.Request) { r.auditor.OnReceived(req.ID, req.Status) }); err != nil {
+		if r.demo, err = startDemo(func(req receiver.Request) { r.auditor.OnReceived(req.ID, req.Status, req.Digest) }); err != nil {
 			return nil, err
 		}
 		r.file = r.demo.file
@@ -106,13 +106,12 @@ func start(ctx context.Context, o options, stderr io.Writer) (_ *run, err error)
 	return r, nil
 }
 
-// logger is for the functions' logs: all of them with -json, only what is wrong with the system itself otherwise.
+// logger is for the functions' logs: standard error with -json, nowhere otherwise, where progress and table tell the story.
 func logger(o options, stderr io.Writer) *slog.Logger {
-	level := slog.LevelError
-	if o.json {
-		level = slog.LevelInfo
+	if !o.json {
+		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewJSONHandler(stderr, nil))
 }
 
 func (r *run) sendSamples(ctx context.Context) error {
