@@ -195,7 +195,9 @@ func (s *System) createFunctions(cfg Config) error {
 	assemblies := map[topology.FunctionName]func(config.Function, wiring.Parts) (*batch.Handler, error){
 		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer,
 	}
-	parts := wiring.Parts{AWS: s.AWS(), Destinations: registry.Fixed(cfg.Destinations), OnAttempt: cfg.OnAttempt, Dial: cfg.Dial}
+	account := s.AWS()
+	account.HTTPClient = living{s.Endpoint.Client()}
+	parts := wiring.Parts{AWS: account, Destinations: registry.Fixed(cfg.Destinations), OnAttempt: cfg.OnAttempt, Dial: cfg.Dial}
 	var errs []error
 	for _, f := range s.topology.Functions {
 		errs = append(errs, s.createFunction(cfg, f, parts, assemblies[f.Name]))
@@ -225,7 +227,7 @@ func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Pa
 			return lambda.NewHandler(h.Handle)
 		},
 		Context: func(ctx context.Context, requestID, functionARN string) context.Context {
-			return lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: functionARN})
+			return lambdacontext.NewContext(alive(ctx), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: functionARN})
 		},
 	})
 	if err != nil {
