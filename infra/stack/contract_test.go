@@ -159,11 +159,11 @@ func functionResources(t topology.Topology, f topology.Function) document {
 }
 
 // grants are all that a function may do, one line per operation and resource.
-func grants(f topology.Function, logs string) []any {
-	var lines []any
+func grants(f topology.Function, logs string) document {
+	lines := document{}
 	grant := func(resource string, operations ...topology.Operation) {
 		for _, operation := range operations {
-			lines = append(lines, fmt.Sprintf("Allow %s on %s", operation, resource))
+			lines[fmt.Sprintf("Allow %s on %s", operation, resource)] = true
 		}
 	}
 	grant(logs, "logs:CreateLogStream", "logs:PutLogEvents")
@@ -175,7 +175,7 @@ func grants(f topology.Function, logs string) []any {
 	for _, access := range f.Tables {
 		grant(tableID(access.Table), access.Operations...)
 	}
-	return sorted(lines)
+	return lines
 }
 
 func environment(t topology.Topology, f topology.Function) document {
@@ -301,21 +301,21 @@ func rename(v any, paths map[string]string) any {
 }
 
 // lines spells a policy out in the form of grants. A statement that is not of that form, such as one with NotAction, stays as it is.
-func lines(statements []any) []any {
-	var out []any
+func lines(statements []any) document {
+	out := document{}
 	for _, s := range statements {
 		statement := s.(document)
 		if keys := slices.Sorted(maps.Keys(statement)); !slices.Equal(keys, []string{"Action", "Effect", "Resource"}) {
-			out = append(out, string(encode(statement)))
+			out[string(encode(statement))] = true
 			continue
 		}
 		for _, action := range list(statement["Action"]) {
 			for _, on := range list(statement["Resource"]) {
-				out = append(out, fmt.Sprintf("%v %v on %s", statement["Effect"], action, name(on)))
+				out[fmt.Sprintf("%v %v on %s", statement["Effect"], action, name(on))] = true
 			}
 		}
 	}
-	return sorted(out)
+	return out
 }
 
 // list is what a policy means where it allows one or many.

@@ -65,12 +65,12 @@ func TestAChangedTopologyIsDrift(t *testing.T) {
 		"a variable more":              {func(t *topology.Topology) { t.Functions[0].Tables = t.Functions[1].Tables }, "WAYBILL_TABLE_LEDGER is missing"},
 		"another operation on a queue": {func(t *topology.Topology) {
 			t.Functions[0].Queues[1].Operations = []topology.Operation{"sqs:PurgeQueue"}
-		}, "sqs:PurgeQueue on queue-ingress-dlq/Resource"},
-		"another operation on a table": {func(t *topology.Topology) { t.Functions[1].Tables[0].Operations[0] = "dynamodb:Scan" }, "dynamodb:Scan on table-ledger/Resource"},
+		}, "Allow sqs:PurgeQueue on queue-ingress-dlq/Resource is missing"},
+		"another operation on a table": {func(t *topology.Topology) { t.Functions[1].Tables[0].Operations[0] = "dynamodb:Scan" }, "Allow dynamodb:Scan on table-ledger/Resource is missing"},
 		"an operation less": {func(t *topology.Topology) {
 			t.Functions[1].Tables[0].Operations = t.Functions[1].Tables[0].Operations[1:]
-		}, "role/DefaultPolicy/Resource.Properties.PolicyDocument.Statement"},
-		"the same on another queue too": {func(t *topology.Topology) { t.Functions[0].Queues[1].Queue = topology.DeliveriesDeadLetter }, "sqs:SendMessage on queue-deliveries-dlq/Resource"},
+		}, "Allow dynamodb:BatchGetItem on table-ledger/Resource is there, and nothing declares it"},
+		"the same on another queue too": {func(t *topology.Topology) { t.Functions[0].Queues[1].Queue = topology.DeliveriesDeadLetter }, "Allow sqs:SendMessage on queue-deliveries-dlq/Resource is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := low
@@ -131,8 +131,8 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		"table without backup":      {"AWS::DynamoDB::GlobalTable", func(r document) { delete(properties(r), "Replicas") }, "table-ledger/Resource.Properties.Replicas is missing"},
 		"table at a fixed capacity": {"AWS::DynamoDB::GlobalTable", func(r document) { properties(r)["BillingMode"] = "PROVISIONED" }, "BillingMode"},
 		"logs for ever":             {"AWS::Logs::LogGroup", func(r document) { delete(properties(r), "RetentionInDays") }, "RetentionInDays is missing"},
-		"all actions":               {"AWS::IAM::Policy", func(r document) { statement(r)["Action"] = "*" }, "Allow * on"},
-		"all resources":             {"AWS::IAM::Policy", func(r document) { statement(r)["Resource"] = "*" }, " on *"},
+		"all actions":               {"AWS::IAM::Policy", func(r document) { statement(r)["Action"] = "*" }, "Allow * on function-deliverer/logs/Resource is there"},
+		"all resources":             {"AWS::IAM::Policy", func(r document) { statement(r)["Resource"] = "*" }, "Allow logs:CreateLogStream on * is there"},
 		"all actions but one":       {"AWS::IAM::Policy", func(r document) { statement(r)["NotAction"] = "sqs:PurgeQueue" }, "NotAction"},
 		"managed policy": {
 			"AWS::IAM::Role", func(r document) {
