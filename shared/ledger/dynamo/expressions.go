@@ -38,7 +38,7 @@ const (
 		#updatedAt = :now, #expiresAt = :expires`
 	recordUpdate = `SET #state = :state, #epoch = :epoch, #attempt = :attempt, #owner = :owner, #leaseUntil = :zero,
 		#code = :code, #reason = :reason, #updatedAt = :now, #expiresAt = :expires`
-	settleUpdate  = `SET #state = :state, #code = :code, #reason = :reason, #expiresAt = :expires`
+	settleUpdate  = `SET #state = :state, #code = :code, #reason = :reason, #updatedAt = :now, #expiresAt = :expires`
 	releaseUpdate = `SET #leaseUntil = :zero, #updatedAt = :now`
 )
 

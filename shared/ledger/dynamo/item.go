@@ -74,7 +74,7 @@ func (s *ItemStore) claim(ctx context.Context, c ledger.Claim) ledger.Answer {
 	if c.Replay {
 		expr = s.expressions.claimReplay
 	}
-	for {
+	for range claimTries {
 		err := s.write(ctx, from.operation, expr, c.Delivery, claimValues(c))
 		if err == nil {
 			return ledger.Answer{Verdict: ledger.Granted}
