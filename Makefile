@@ -53,7 +53,7 @@ DESTINATIONS ?= infra/destinations.json
 build: ## Build the functions for Lambda into dist/ (arm64, reproducible; DESTINATIONS=FILE goes with them)
 	@for main in functions/*/bootstrap; do \
 	  name=$$(basename $$(dirname $$main)); rm -rf dist/$$name; mkdir -p dist/$$name; \
-	  GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -tags lambda.norpc -trimpath -ldflags "-s -w -buildid=" -o dist/$$name/bootstrap ./$$main || exit 1; \
+	  GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o dist/$$name/bootstrap ./$$main || exit 1; \
 	  install -m 644 "$(DESTINATIONS)" dist/$$name/destinations.json || exit 1; \
 	  done; ls -l dist/*/*
 

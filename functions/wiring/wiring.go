@@ -112,6 +112,7 @@ type tap struct {
 	hear func(downstream.Attempt, downstream.Result)
 }
 
+// Deliver implements downstream.Adapter.
 func (t tap) Deliver(ctx context.Context, attempts []downstream.Attempt, done func(i int, r downstream.Result)) {
 	t.Adapter.Deliver(ctx, attempts, func(i int, r downstream.Result) {
 		t.hear(attempts[i], r)

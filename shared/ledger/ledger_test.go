@@ -17,9 +17,9 @@ import (
 // counting counts the calls of a store and can fail the first of them.
 type counting struct {
 	ledger.Store
-	claims, settles, records, reads, releases atomic.Int32
-	failFirst                                 int32
-	fail                                      error
+	claims, settles, records, reads atomic.Int32
+	failFirst                       int32
+	fail                            error
 }
 
 func (c *counting) Claim(ctx context.Context, claims []ledger.Claim) []ledger.Answer {

@@ -56,5 +56,8 @@ func (l *Listener) Addr() net.Addr { return address(l.name) }
 
 type address string
 
-func (address) Network() string  { return "memory" }
+// Network names what carries the connections.
+func (address) Network() string { return "memory" }
+
+// String gives the listener's name.
 func (a address) String() string { return string(a) }
