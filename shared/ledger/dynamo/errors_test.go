@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
@@ -170,6 +171,20 @@ func TestContextOver(t *testing.T) {
 					t.Errorf("%s, %s: got %v, want %v and %v", form, operation, err, ledger.ErrUnknown, ctx.Err())
 				}
 			}
+		}
+	}
+}
+
+// TestDeadlineAmongRetries: the SDK ran out of time between two tries, and the last answer it saw says nothing about the try before.
+func TestDeadlineAmongRetries(t *testing.T) {
+	t.Parallel()
+	for code, over := range map[string]error{"ThrottlingException": context.DeadlineExceeded, "AccessDeniedException": context.Canceled} {
+		client := &scripted{update: func(*dynamodb.UpdateItemInput) (*dynamodb.UpdateItemOutput, error) {
+			return nil, errors.Join(&smithy.GenericAPIError{Code: code}, over)
+		}}
+		a := scriptedStores(t, client)["item"].Claim(t.Context(), []ledger.Claim{claimOf(1, 0, 1)})[0]
+		if !errors.Is(a.Err, ledger.ErrUnknown) || errors.Is(a.Err, ledger.ErrThrottled) || errors.Is(a.Err, ledger.ErrUnsupported) {
+			t.Errorf("%s, then %v: %v, want %v alone", code, over, a.Err, ledger.ErrUnknown)
 		}
 	}
 }
