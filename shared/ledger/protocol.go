@@ -135,7 +135,8 @@ func ReleaseAllowed(item *Item, r Release) bool {
 }
 
 // RecordAllowed says whether the result of an attempt that was made without a claim (relaxed mode) may be written
-// over item. It never turns a delivered waybill back, never goes back to an earlier attempt and never takes a claim from its owner.
+// over item. It never turns a delivered waybill back, never goes back to an earlier attempt and never overwrites another worker's claim of
+// the same attempt.
 // The same attempt may be recorded twice: two relaxed workers may both have made it.
 func RecordAllowed(item *Item, s Settlement) bool {
 	if item == nil || SettleAllowed(item, s) {
