@@ -239,8 +239,11 @@ func (q *Queue) insert(m *item, visibleAt, now time.Time) {
 	m.home = q.group(m.groupID)
 	m.home.members++
 	m.state = -1
-	q.enter(m, Delayed, visibleAt)
-	q.advance(now)
+	if visibleAt.After(now) {
+		q.enter(m, Delayed, visibleAt)
+	} else {
+		q.enter(m, Visible, time.Time{})
+	}
 	q.wake()
 }
 
