@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/waybillhq/waybill/shared/awslocal/inmem"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 )
 
@@ -64,7 +65,7 @@ type Endpoint struct {
 	faults   Faults
 	counts   tallies
 	server   *http.Server
-	memory   *memoryListener
+	memory   *inmem.Listener
 	start    sync.Once // serves memory
 }
 
@@ -93,7 +94,7 @@ func New(opts Options, services ...wire.Service) *Endpoint {
 	if opts.MaxBodyBytes <= 0 {
 		opts.MaxBodyBytes = DefaultMaxBodyBytes
 	}
-	e := &Endpoint{opts: opts, services: map[string]service{}, memory: newMemoryListener()}
+	e := &Endpoint{opts: opts, services: map[string]service{}, memory: inmem.Listen("awslocal")}
 	for _, s := range services {
 		p, ok := protocols[s.Name()]
 		if !ok {

@@ -1,5 +1,5 @@
-// Package inmem carries connections that never leave the process. They are made of channels, so that in a
-// testing/synctest bubble whoever waits on one is durably blocked and virtual time passes.
+// Package inmem carries connections that never leave the process. Waiting on one is waiting on a channel, so that in a
+// testing/synctest bubble the waiter is durably blocked and virtual time passes.
 package inmem
 
 import (
@@ -11,7 +11,7 @@ import (
 // Listener is a net.Listener whose connections come from Dial. It is safe for concurrent use. In a testing/synctest bubble it
 // must have been made in the same bubble, and be closed before it ends.
 type Listener struct {
-	name        string
+	name        address
 	connections chan net.Conn
 	closed      chan struct{}
 	close       sync.Once
@@ -19,12 +19,12 @@ type Listener struct {
 
 // Listen makes a listener; name stands for its address in logs.
 func Listen(name string) *Listener {
-	return &Listener{name: name, connections: make(chan net.Conn), closed: make(chan struct{})}
+	return &Listener{name: address(name), connections: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 // Dial opens a connection to whoever accepts on l.
 func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
-	client, server := net.Pipe()
+	client, server := newPipe(l.name)
 	select {
 	case l.connections <- server:
 		return client, nil
@@ -52,7 +52,7 @@ func (l *Listener) Close() error {
 }
 
 // Addr names the listener.
-func (l *Listener) Addr() net.Addr { return address(l.name) }
+func (l *Listener) Addr() net.Addr { return l.name }
 
 type address string
 

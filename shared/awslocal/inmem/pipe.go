@@ -1,4 +1,4 @@
-package awslocal
+package inmem
 
 import (
 	"bytes"
@@ -14,13 +14,16 @@ import (
 const pipeBytes = 64 << 10
 
 // newPipe gives both ends of an in-memory connection. Whoever waits on one waits on a channel.
-func newPipe() (client, server net.Conn) {
+func newPipe(name address) (client, server net.Conn) {
 	up, down := newHalf(), newHalf()
-	return &pipe{read: down, write: up}, &pipe{read: up, write: down}
+	return &pipe{read: down, write: up, name: name}, &pipe{read: up, write: down, name: name}
 }
 
 // pipe is one end of a connection.
-type pipe struct{ read, write *half }
+type pipe struct {
+	read, write *half
+	name        address
+}
 
 // Read waits for data, the end of the other side or the deadline.
 func (p *pipe) Read(b []byte) (int, error) { return p.read.readInto(b) }
@@ -28,11 +31,11 @@ func (p *pipe) Read(b []byte) (int, error) { return p.read.readInto(b) }
 // Write waits for space for all of b, the end of the other side or the deadline.
 func (p *pipe) Write(b []byte) (int, error) { return p.write.writeFrom(b) }
 
-// LocalAddr names the endpoint.
-func (p *pipe) LocalAddr() net.Addr { return memoryAddress{} }
+// LocalAddr names the listener.
+func (p *pipe) LocalAddr() net.Addr { return p.name }
 
-// RemoteAddr names the endpoint.
-func (p *pipe) RemoteAddr() net.Addr { return memoryAddress{} }
+// RemoteAddr names the listener.
+func (p *pipe) RemoteAddr() net.Addr { return p.name }
 
 // Close ends both directions. What has been written can still be read at the other end.
 func (p *pipe) Close() error {

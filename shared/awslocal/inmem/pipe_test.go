@@ -1,4 +1,4 @@
-package awslocal
+package inmem
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 
 func TestPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, server := newPipe()
+		client, server := newPipe("test")
 		long := strings.Repeat("x", 3*pipeBytes)
 		go func() {
 			if n, err := client.Write([]byte(long)); n != len(long) || err != nil {
@@ -41,7 +41,7 @@ func TestPipe(t *testing.T) {
 
 func TestPipeDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, _ := newPipe()
+		client, _ := newPipe("test")
 		start := time.Now()
 		_ = client.SetDeadline(start.Add(5 * time.Second))
 		if _, err := client.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*time.Second {
