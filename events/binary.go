@@ -25,7 +25,7 @@ func contextName(attribute string) (name string, ok bool) {
 }
 
 func openBinary(m *message) (Decoded, error) {
-	f := findings{form: FormBinary}
+	f := m.findings(FormBinary)
 	e := Event{Extensions: make(map[string]string, 4)}
 	version, contentType := "", ""
 	seen := make(map[string]bool, len(m.in.Attributes))

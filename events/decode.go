@@ -32,7 +32,8 @@ type Attribute struct {
 
 // Decoded is what one message held.
 type Decoded struct {
-	Form    Form
+	Form    Form    // the envelope of the message itself
+	Inner   Form    // what the innermost SNS notification carried; empty unless Form is FormSNS
 	Events  []Event // in the order of the message; each is valid and has a tenant
 	Dropped int     // notices in the message that are no events and were left out on purpose
 }
@@ -46,6 +47,8 @@ const (
 	FormBatch       Form = "cloudevents-batch"  // structured CloudEvents JSON, an array of events
 	FormBinary      Form = "cloudevents-binary" // CloudEvents binary mode: message attributes and body
 	FormEventBridge Form = "eventbridge"        // an event from an EventBridge bus
+	FormSNS         Form = "sns"                // an SNS notification with its envelope; what it carries has a form of its own
+	FormS3          Form = "s3"                 // a notification of an S3 bucket
 	FormRaw         Form = "raw"                // any other JSON or text
 )
 
@@ -62,6 +65,8 @@ func (f Form) fieldOf(attribute string) string {
 		return attrEventType
 	case f == FormEventBridge && attribute == "type":
 		return "detail-type"
+	case f == FormS3:
+		return s3FieldOf(attribute)
 	}
 	return plainName(attribute)
 }
@@ -74,19 +79,22 @@ type recogniser struct {
 
 // recognisers is the table, in order: the first row that fits decides, and a message that fits
 // a row but breaks its rules is invalid; it never falls through to a later row.
-// It is a function because a row may unwrap its message and consult the table again.
-func recognisers() [4]recogniser {
+// It is a function because a row may unwrap its message and consult the table again, as SNS does.
+func recognisers() [6]recogniser {
 	return [...]recogniser{
 		{isStructured, openStructured},
 		{isBinary, openBinary},
 		{isEventBridge, openEventBridge},
+		{isSNS, openSNS},
+		{isS3, openS3},
 		{isAnything, openRaw},
 	}
 }
 
 // Decode turns one message into the CloudEvents it holds, as the table in the package documentation says.
 //
-// A nil error means that every event passes Validate and has the extension "tenant". Otherwise the
+// A nil error means that every event passes Validate and has the extension "tenant"; there are none only where all that the
+// message held was Dropped. Otherwise the
 // error is an *InvalidError and no event of the message is returned: a batch is valid as a whole or
 // not at all. Decode is deterministic, keeps no reference to Attributes and is safe for concurrent
 // use; strings of the events may share memory with Body.
@@ -96,12 +104,17 @@ func Decode(in Input) (Decoded, error) {
 			fmt.Sprintf("send at most %d; store what is larger and send its address", MaxMessageBytes))
 	}
 	m := message{in: &in, body: readBody(in.Body)}
+	return m.open()
+}
+
+// open consults the table.
+func (m *message) open() (Decoded, error) {
 	for _, r := range recognisers() {
-		if r.fits(&m) {
-			return r.open(&m)
+		if r.fits(m) {
+			return r.open(m)
 		}
 	}
-	return openRaw(&m) // not reached: the last row fits anything
+	return openRaw(m) // not reached: the last row fits anything
 }
 
 func (in *Input) sizeBytes() int {
@@ -114,8 +127,20 @@ func (in *Input) sizeBytes() int {
 
 // message is an Input with its body scanned once, for all recognisers.
 type message struct {
-	in   *Input
-	body body
+	in      *Input
+	body    body
+	depth   int    // how many SNS notifications are around it
+	at      string // what stands before its fields in error messages: "Message." inside a notification
+	subject string // the subject of a raw event
+}
+
+func (m *message) findings(form Form) findings { return findings{form: form, at: m.at} }
+
+// refuse is a refusal of the message as a whole.
+func (m *message) refuse(form Form, code, problem, fix string) (Decoded, error) {
+	f := m.findings(form)
+	f.add(code, "", problem, fix)
+	return Decoded{}, f.err()
 }
 
 // body is what the scanner found.

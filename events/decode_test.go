@@ -25,8 +25,8 @@ func TestValidSamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Form != s.Want.Form || got.Dropped != 0 {
-				t.Errorf("form %q, %d dropped, want %q", got.Form, got.Dropped, s.Want.Form)
+			if got.Form != s.Want.Form || got.Inner != s.Want.Inner || got.Dropped != s.Want.Dropped {
+				t.Errorf("form %q with %q, %d dropped, want %q with %q, %d", got.Form, got.Inner, got.Dropped, s.Want.Form, s.Want.Inner, s.Want.Dropped)
 			}
 			if len(got.Events) != len(s.Want.Events) {
 				t.Fatalf("%d events, want %d", len(got.Events), len(s.Want.Events))
@@ -45,11 +45,15 @@ func checkSampleEvent(t *testing.T, got *events.Event, want samples.Event) {
 		{"source", got.Source, want.Source},
 		{"type", got.Type, want.Type},
 		{"tenant", got.Tenant(), want.Tenant},
+		{"subject", got.Subject, want.Subject},
 		{"datacontenttype", got.DataContentType, want.ContentType},
 	} {
 		if f.got != f.want {
 			t.Errorf("%s is %q, want %q", f.name, f.got, f.want)
 		}
+	}
+	if want.Time != "" && got.Time != want.Time {
+		t.Errorf("time is %s, want %s", got.Time, want.Time)
 	}
 	extensions := maps.Clone(got.Extensions)
 	delete(extensions, events.TenantExtension)

@@ -13,7 +13,7 @@ func isEventBridge(m *message) bool {
 
 // openEventBridge reads the envelope that EventBridge puts around events. Members that it does not know are left out.
 func openEventBridge(m *message) (Decoded, error) {
-	f := findings{form: FormEventBridge}
+	f := m.findings(FormEventBridge)
 	e := Event{DataContentType: contentTypeJSON, Extensions: make(map[string]string, 4)}
 	seen := make(map[string]bool, 12)
 	for i := range m.body.members {

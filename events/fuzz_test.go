@@ -41,8 +41,8 @@ func FuzzDecode(f *testing.F) {
 			checkRefusal(t, got, err)
 			return
 		}
-		if len(got.Events) == 0 || got.Form == "" {
-			t.Fatalf("neither events nor error: %+v", got)
+		if len(got.Events)+got.Dropped == 0 || got.Form == "" || (got.Form == events.FormSNS) != (got.Inner != "") {
+			t.Fatalf("neither events nor error, or no form: %+v", got)
 		}
 		for i := range got.Events {
 			checkDecoded(t, in, got.Form, &got.Events[i])
@@ -74,7 +74,11 @@ func checkDecoded(t *testing.T, in events.Input, form events.Form, e *events.Eve
 		if string(e.Data) != in.Body {
 			t.Fatalf("payload %q is not the body %q", e.Data, in.Body)
 		}
-	case form == events.FormEventBridge || e.DataContentType == "application/json":
+	case form == events.FormSNS: // the payload is in the body, but behind escapes
+		if !strings.Contains(in.Body, `\`) && !strings.Contains(in.Body, string(e.Data)) {
+			t.Fatalf("payload %q is not in the body %q", e.Data, in.Body)
+		}
+	case form == events.FormEventBridge || form == events.FormS3 || e.DataContentType == "application/json":
 		if !strings.Contains(in.Body, `"data_base64"`) && !strings.Contains(in.Body, string(e.Data)) && !strings.Contains(in.Body, `\u`) {
 			t.Fatalf("payload %q is not in the body %q", e.Data, in.Body)
 		}

@@ -19,20 +19,24 @@ const (
 	CodeBadSpecVersion      = "bad-specversion"       // a CloudEvents version other than "1.0", or none
 	CodeBadCloudEvent       = "bad-cloudevent"        // an attribute is missing, empty, of the wrong type or malformed
 	CodeDuplicateMember     = "duplicate-member"      // an envelope names one attribute twice
-	CodeBadBase64           = "bad-base64"            // data_base64 is not base64
+	CodeBadBase64           = "bad-base64"            // data_base64, or a Binary attribute of an SNS notification, is not base64
 	CodeBadBatch            = "bad-json-batch"        // a batch is empty, nested, too long or holds something else
 	CodeTooManyExtensions   = "too-many-extensions"   // more than MaxExtensions
 	CodeBadMessageAttribute = "bad-message-attribute" // a message attribute is Binary, or contradicts another
 	CodeBadEventBridge      = "bad-eventbridge"       // an EventBridge field has the wrong type
+	CodeBadSNS              = "bad-sns"               // a field of an SNS notification is missing or has the wrong type
+	CodeSNSConfirmation     = "sns-confirmation"      // SNS asks for a confirmation, or confirms the end of a subscription: a matter for people
+	CodeTooDeep             = "too-deep"              // more than MaxDepth SNS notifications, one inside the other
+	CodeBadS3               = "bad-s3"                // a record of an S3 notification is incomplete, has the wrong type or is not from S3
 )
 
 // InvalidError says what is wrong with a message and how its producer mends it.
 // errors.Is(err, ErrInvalid) holds. The text names fields and short excerpts of context
 // attributes, never the payload, and its length is bounded, so it may be logged and stored.
 type InvalidError struct {
-	Form    Form            // the envelope the message was taken for; empty when it was refused before that
+	Form    Form            // the envelope that is broken, in an SNS notification the one inside if that is it; empty when it was refused before that
 	Code    string          // one of the Code constants
-	Field   string          // the member, message attribute or context attribute, "[3].source" in a batch; empty: the message as a whole
+	Field   string          // the member, message attribute or context attribute, "[3].source" in a batch, "Message.source" in an SNS notification; empty: the message as a whole
 	Problem string          // what is wrong: "is missing"
 	Fix     string          // what to do about it: "add …"
 	Others  []*InvalidError // further problems of the same message, at most 15, in order of discovery
@@ -72,13 +76,17 @@ const (
 // findings collects the problems of one message, so that a producer learns all of them at once.
 type findings struct {
 	form  Form
-	at    string // what stands before each field: "[3]." in a batch
+	at    string // what stands before each field: "[3]." in a batch, "Message." in an SNS notification
 	found []*InvalidError
 }
 
 func (f *findings) add(code, field, problem, fix string) {
 	if len(f.found) < maxFindings {
-		f.found = append(f.found, &InvalidError{Form: f.form, Code: code, Field: f.at + field, Problem: problem, Fix: fix})
+		where := f.at + field
+		if field == "" {
+			where = strings.TrimSuffix(f.at, ".")
+		}
+		f.found = append(f.found, &InvalidError{Form: f.form, Code: code, Field: where, Problem: problem, Fix: fix})
 	}
 }
 

@@ -9,12 +9,13 @@ func isAnything(*message) bool { return true }
 
 // openRaw makes an event of a body that is no envelope: the body is the payload, byte for byte.
 func openRaw(m *message) (Decoded, error) {
-	f := findings{form: FormRaw}
+	f := m.findings(FormRaw)
 	e := Event{
 		ID:              m.fallbackID(&f),
 		Source:          m.in.QueueARN,
 		Type:            m.attribute(&f, attrEventType),
 		DataContentType: m.attribute(&f, attrContentType),
+		Subject:         m.subject,
 		Time:            timestamp(m.in.SentAt),
 	}
 	if e.Type == "" {

@@ -48,11 +48,18 @@ func isEmptyArray(array string) bool {
 	return array[skipSpace(array, skipSpace(array, 0)+1)] == ']'
 }
 
-// holdsEvent looks for an object with "specversion" in an array and the arrays directly inside it, in one pass.
+// holdsEvent looks for an object with "specversion" in an array and the arrays directly inside it.
 func holdsEvent(array string) bool {
-	if !strings.Contains(array, "specversion") && !strings.Contains(array, `\u`) {
-		return false // no object can have such a member
-	}
+	return mentions(array, "specversion") && holdsObject(array, func(members []member) bool { return named(members, "specversion") })
+}
+
+// mentions is false only where no name and no string of a JSON text can be word, which holds no '/'.
+func mentions(text, word string) bool {
+	return strings.Contains(text, word) || strings.Contains(text, `\u`)
+}
+
+// holdsObject looks in an array, and the arrays directly inside it, for an object that fits, in one pass.
+func holdsObject(array string, fits func([]member) bool) bool {
 	for i := 0; i < len(array); {
 		switch array[i] {
 		case '{':
@@ -60,7 +67,7 @@ func holdsEvent(array string) bool {
 			if err != nil {
 				return false
 			}
-			if named(members, "specversion") {
+			if fits(members) {
 				return true
 			}
 			i = end
@@ -81,13 +88,13 @@ func openStructured(m *message) (Decoded, error) {
 	b := &m.body
 	switch {
 	case !b.json:
-		return Decoded{}, invalid(FormCloudEvent, CodeBadJSON, "is meant to be CloudEvents JSON but is "+errText(b.err), "send one complete JSON object or array")
+		return m.refuse(FormCloudEvent, CodeBadJSON, "is meant to be CloudEvents JSON but is "+errText(b.err), "send one complete JSON object or array")
 	case b.kind == '[':
 		return openBatch(m)
 	case b.kind != '{':
-		return Decoded{}, invalid(FormCloudEvent, CodeBadCloudEvent, "is not an object although its content-type says CloudEvents", "send a JSON object with specversion, id, source and type")
+		return m.refuse(FormCloudEvent, CodeBadCloudEvent, "is not an object although its content-type says CloudEvents", "send a JSON object with specversion, id, source and type")
 	}
-	f := findings{form: FormCloudEvent}
+	f := m.findings(FormCloudEvent)
 	e := fromMembers(b.members, &f)
 	m.finish(&e, &f)
 	return one(e, &f)
@@ -103,7 +110,7 @@ func errText(err error) string {
 
 func openBatch(m *message) (Decoded, error) {
 	elements, more := scanArray(m.body.text, skipSpace(m.body.text, 0), MaxBatchEvents)
-	f := findings{form: FormBatch}
+	f := m.findings(FormBatch)
 	switch {
 	case len(elements) == 0:
 		f.add(CodeBadBatch, "", "is an empty batch", "send at least one event")
@@ -118,7 +125,7 @@ func openBatch(m *message) (Decoded, error) {
 		if f.full() {
 			break
 		}
-		f.at = "[" + strconv.Itoa(i) + "]"
+		f.at = strings.TrimSuffix(m.at, ".") + "[" + strconv.Itoa(i) + "]"
 		switch element[0] {
 		case '{':
 		case '[':

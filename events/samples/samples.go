@@ -37,8 +37,10 @@ type Sample struct {
 
 // Want is what events.Decode makes of the sample.
 type Want struct {
-	Form   events.Form `json:"form"`
-	Events []Event     `json:"events"` // of a valid sample
+	Form    events.Form `json:"form"`
+	Inner   events.Form `json:"inner"`   // of what an SNS notification carries
+	Events  []Event     `json:"events"`  // of a valid sample
+	Dropped int         `json:"dropped"` // of a valid sample: notices that are no events
 
 	Code  string `json:"code"`  // of an invalid sample: events.InvalidError.Code
 	Field string `json:"field"` // of an invalid sample: events.InvalidError.Field
@@ -50,6 +52,8 @@ type Event struct {
 	Source      string            `json:"source"`
 	Type        string            `json:"type"`
 	Tenant      string            `json:"tenant"`
+	Subject     string            `json:"subject"`
+	Time        string            `json:"time"` // where it is the producer's
 	ContentType string            `json:"datacontenttype"`
 	Extensions  map[string]string `json:"extensions"` // without tenant
 	Data        *string           `json:"data"`       // payload, if it is text

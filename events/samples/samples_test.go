@@ -15,11 +15,11 @@ func TestSamplesAreComplete(t *testing.T) {
 		if s.Name == "" || strings.Contains(s.Name, ".") || s.About == "" || s.Body == "" {
 			t.Errorf("%+.200v: needs a name, a reason and a body", s)
 		}
-		if s.Valid != (len(s.Want.Events) > 0) || s.Valid != (s.Want.Code == "") {
+		if s.Valid != (len(s.Want.Events)+s.Want.Dropped > 0) || s.Valid != (s.Want.Code == "") {
 			t.Errorf("%s: expects %+v", s.Name, s.Want)
 		}
 	}
-	if len(valid) < 10 || len(invalid) < 18 {
+	if len(valid) < 30 || len(invalid) < 60 {
 		t.Errorf("%d valid, %d invalid samples", len(valid), len(invalid))
 	}
 }
@@ -32,7 +32,7 @@ func TestSendable(t *testing.T) {
 			kept = append(kept, s.Name)
 		}
 	}
-	if got := strings.Join(kept, " "); got != "cloudevent-pinned-tenant json-resent too-large" {
+	if got := strings.Join(kept, " "); got != "cloudevent-pinned-tenant json-resent sns-pinned-tenant sns-resent too-large" {
 		t.Errorf("not sendable: %s", got)
 	}
 }
