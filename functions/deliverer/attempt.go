@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/waybillhq/waybill/shared/batch"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
 )
 
@@ -124,13 +126,11 @@ func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 			unstarted = append(unstarted, j)
 			continue
 		}
-		next, err := d.plan(j, futures)
-		if err != nil {
+		if err := batch.Protect(func() error { return d.plan(ctx, j, futures) }); err != nil {
 			outcomes[j.record] = d.busy(j.grant.LeaseUntil, err)
 			continue
 		}
-		d.logAttempt(ctx, j)
-		if next == ledger.Nothing {
+		if j.plan.Future == ledger.Nothing {
 			durable = append(durable, j)
 		}
 	}
@@ -146,31 +146,38 @@ func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 	d.release(ctx, unstarted, outcomes)
 }
 
-// plan asks the protocol what follows the attempt and adds the future message, if there is one, to futures.
-func (d *Deliverer) plan(j *job, futures *sendings) (ledger.Future, error) {
+// plan asks the protocol what follows the attempt and, as the last thing that can fail, adds the future message, if there is one, to
+// futures.
+func (d *Deliverer) plan(ctx context.Context, j *job, futures *sendings) (err error) {
 	result, wait := d.judge(j)
 	m := &j.message
 	j.plan = ledger.After(result, m.Epoch, m.Attempt)
+	var future queue.Message
+	to := &futures.deliveries
 	switch j.plan.Future {
 	case ledger.Successor:
 		successor := m.Successor(wait)
 		if j.result.Verdict == downstream.Gone {
-			// Time in which a destination is disabled is held, not waited: it does not age the delivery.
-			successor.Waited, successor.HeldSince = m.Waited, d.cfg.Now()
+			// Time in which a destination is disabled is held, not waited: it does not age the delivery. It is counted from the first
+			// 410 in a row, whatever probes were made since.
+			successor.Waited, successor.HeldSince = m.Waited, m.HeldSince
+			if successor.HeldSince.IsZero() {
+				successor.HeldSince = d.cfg.Now()
+			}
 		}
-		message, err := d.sending(successor, wait)
-		if err != nil {
-			return "", err
-		}
-		futures.deliveries.add(j, message)
+		future, err = d.sending(successor, wait)
 	case ledger.DeadLetter:
-		letter, err := d.deadLetter(j, m.Attempt, j.result.Reason, j.result.Detail, j.result.Code)
-		if err != nil {
-			return "", err
-		}
-		futures.deadLetters.add(j, letter)
+		to = &futures.deadLetters
+		future, err = d.deadLetter(j, m.Attempt, j.result.Reason, j.result.Detail, j.result.Code)
 	}
-	return j.plan.Future, nil
+	if err != nil {
+		return err
+	}
+	d.logAttempt(ctx, j)
+	if j.plan.Future != ledger.Nothing {
+		to.add(j, future)
+	}
+	return nil
 }
 
 // judge turns what the destination said into what the protocol cares about, and gives the wait before the next attempt.
@@ -182,6 +189,9 @@ func (d *Deliverer) judge(j *job) (ledger.Result, time.Duration) {
 		return ledger.Exhausted, 0
 	case downstream.Gone:
 		d.disabled.set(j.destination.ID, d.cfg.Now().Add(disabledProbe))
+		if d.heldTooLong(&j.message) {
+			return ledger.Exhausted, 0
+		}
 		return ledger.Failed, disabledProbe
 	}
 	schedule := j.destination.Retry

@@ -107,23 +107,24 @@ func (d *Deliverer) Deliver(ctx context.Context, records []batch.Record) []error
 	held := &sendings{}
 	for i, rec := range records {
 		j := &job{record: i}
-		var err error
-		if j.message, err = delivery.Decode(rec.Body); err != nil {
-			outcomes[i] = undecodable(err)
-			continue
-		}
-		if j.message.Outcome != nil {
-			outstanding = append(outstanding, j)
-			continue
-		}
-		if setErr != nil {
-			outcomes[i] = outcome.Defer(d.spread(faultWait), fmt.Errorf("destinations are unknown: %w", setErr))
-			continue
-		}
-		var pass bool
-		if pass, outcomes[i] = d.gate(ctx, set, j, held); pass {
-			due = append(due, j)
-		}
+		// A bug that one record provokes is that record's failure, not its neighbours'.
+		outcomes[i] = batch.Protect(func() (err error) {
+			if j.message, err = delivery.Decode(rec.Body); err != nil {
+				return undecodable(err)
+			}
+			if j.message.Outcome != nil {
+				outstanding = append(outstanding, j)
+				return nil
+			}
+			if setErr != nil {
+				return outcome.Defer(d.spread(faultWait), fmt.Errorf("destinations are unknown: %w", setErr))
+			}
+			pass, err := d.gate(ctx, set, j, held)
+			if pass {
+				due = append(due, j)
+			}
+			return err
+		})
 	}
 	d.settleOutstanding(ctx, outstanding, outcomes)
 	d.sendHeld(ctx, held, outcomes)

@@ -50,7 +50,7 @@ func (d *Deliverer) park(j *job, until time.Time, held *sendings) error {
 	if m.HeldSince.IsZero() {
 		m.HeldSince = now
 	}
-	if now.Sub(m.HeldSince) >= d.cfg.LongestPark {
+	if d.heldTooLong(&m) {
 		return d.bury(j, "held-too-long", held)
 	}
 	sending, err := d.sending(m, until.Sub(now))
@@ -59,6 +59,11 @@ func (d *Deliverer) park(j *job, until time.Time, held *sendings) error {
 	}
 	held.deliveries.add(j, sending)
 	return nil
+}
+
+// heldTooLong tells whether a delivery has waited for its destination for as long as it may.
+func (d *Deliverer) heldTooLong(m *delivery.Message) bool {
+	return !m.HeldSince.IsZero() && d.cfg.Now().Sub(m.HeldSince) >= d.cfg.LongestPark
 }
 
 // bury makes a dead letter of a delivery without an attempt.
