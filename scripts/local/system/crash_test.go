@@ -62,7 +62,10 @@ func TestDelivererDiesAtAnyStep(t *testing.T) {
 		{name: "before the claim", plant: crashOn("BatchExecuteStatement", claiming, false)},
 		{name: "after the claim", plant: crashOn("BatchExecuteStatement", claiming, true)},
 		{name: "before the HTTP call", plan: plan{dial: func(w *world) (err error) {
-			w.once.Do(func() { w.crash("dialling"); err = errors.New("crashed") })
+			if w.first() {
+				w.crash("dialling")
+				err = errors.New("crashed")
+			}
 			return err
 		}}},
 		{name: "during the HTTP call", called: true, plan: plan{answer: func(w *world, r receiver.Request, _ http.Header) int {

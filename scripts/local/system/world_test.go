@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +86,7 @@ type plan struct {
 	disorder     sqs.Disorder
 	seed         uint64
 	stopped      bool
+	quiet        bool // two pollers per function: long tests cost a third
 	redriven     bool // deliveries of this test are restarted: a delivered one may be called again
 	incidents    int  // how often at most something was done to a delivery that explains one more HTTP call
 }
@@ -98,7 +100,7 @@ type world struct {
 	receiver *receiver.Receiver
 	producer *awssqs.Client
 	began    time.Time
-	once     sync.Once // for hooks
+	acted    atomic.Bool
 
 	mu       sync.Mutex
 	events   []string // ids of what was sent
@@ -126,6 +128,12 @@ func start(t *testing.T, p plan) *world {
 	cfg := system.Config{
 		Destinations: w.set, Logger: slog.New(chronicle{world: w}), Stopped: p.stopped, Dial: w.dial, Observe: w.observed,
 		Queues: sqs.Options{Seed: p.seed, Disorder: p.disorder},
+	}
+	if p.quiet {
+		cfg.Topology = topology.New(topology.LowLatency)
+		for i := range cfg.Topology.Functions {
+			cfg.Topology.Functions[i].Source.MaximumConcurrency = 2
+		}
 	}
 	if p.fault != nil {
 		cfg.Fault = func(f topology.FunctionName, b mapping.Batch) mapping.Fault { return p.fault(w, f, b) }
@@ -453,6 +461,9 @@ func names(prefix string, n int) []string {
 	}
 	return ids
 }
+
+// first is true the first time that it is asked. It is for hooks that act once.
+func (w *world) first() bool { return w.acted.CompareAndSwap(false, true) }
 
 // crash kills the deliverer's environments that run now.
 func (w *world) crash(why string) {
