@@ -88,7 +88,7 @@ type Grant struct {
 	Verdict    Verdict
 	Leader     int       // index of the request whose claim this one shares; its own index unless an equal one came earlier
 	Owner      string    // to settle or release with
-	LeaseUntil time.Time // of the live lease when Busy
+	LeaseUntil time.Time // of the lease: one's own when Granted, the one in the way when Busy; zero without a claim
 	Unclaimed  bool      // granted in relaxed mode: settle with the same flag
 	Err        error
 }
@@ -172,7 +172,7 @@ func (l *Ledger) claimStrict(ctx context.Context, requests []Request, which []in
 	for n, i := range which {
 		claims[n] = l.claim(ctx, requests[i])
 	}
-	answers := make([]Answer, len(which))
+	answers := slices.Repeat([]Answer{{Err: errUnanswered}}, len(which))
 	l.repeat(ctx, len(which), func(pending []int) {
 		for _, i := range pending {
 			claims[i].Now = l.cfg.Now() // the lease keeps its end: it was measured from the invocation's
@@ -182,7 +182,7 @@ func (l *Ledger) claimStrict(ctx context.Context, requests []Request, which []in
 		}
 	}, func(n int) error { return answers[n].Err })
 	for n, i := range which {
-		g := Grant{Verdict: answers[n].Verdict, Owner: claims[n].Owner, Err: answers[n].Err}
+		g := Grant{Verdict: answers[n].Verdict, Owner: claims[n].Owner, LeaseUntil: claims[n].LeaseUntil, Err: answers[n].Err}
 		if answers[n].Item != nil {
 			g.LeaseUntil = answers[n].Item.LeaseUntil
 		}
@@ -195,7 +195,7 @@ func (l *Ledger) claimRelaxed(ctx context.Context, requests []Request, which []i
 	for n, i := range which {
 		ids[n] = requests[i].Delivery
 	}
-	readings := make([]Reading, len(which))
+	readings := slices.Repeat([]Reading{{Err: errUnanswered}}, len(which))
 	l.repeat(ctx, len(which), func(pending []int) {
 		for n, r := range l.cfg.Store.Read(ctx, pick(ids, pending)) {
 			readings[pending[n]] = r
@@ -239,7 +239,7 @@ func (l *Ledger) Settle(ctx context.Context, results []Close) []error {
 			claimed = append(claimed, i)
 		}
 	}
-	errs := make([]error, len(results))
+	errs := slices.Repeat([]error{errUnanswered}, len(results))
 	l.settle(ctx, results, claimed, l.cfg.Store.Settle, errs)
 	l.settle(ctx, results, unclaimed, l.cfg.Store.Record, errs)
 	return errs
@@ -269,6 +269,9 @@ func (l *Ledger) Release(ctx context.Context, claims []Request, owners []string)
 	}
 	return l.cfg.Store.Release(ctx, releases)
 }
+
+// errUnanswered is the result of an entry for as long as the store has said nothing about it: silence is no success.
+var errUnanswered = fmt.Errorf("%w: the store gave no answer for this entry", ErrUnknown)
 
 // repeat runs do for all n entries, and again for those whose error may pass, with growing pauses, until patience or the context ends.
 func (l *Ledger) repeat(ctx context.Context, n int, do func(pending []int), failed func(int) error) {

@@ -346,3 +346,44 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
+
+// silent answers for none of the entries.
+type silent struct{ *ledgertest.Memory }
+
+func (silent) Claim(context.Context, []ledger.Claim) []ledger.Answer { return nil }
+func (silent) Settle(context.Context, []ledger.Settlement) []error   { return nil }
+func (silent) Record(context.Context, []ledger.Settlement) []error   { return nil }
+func (silent) Read(context.Context, []delivery.ID) []ledger.Reading  { return nil }
+
+// An entry that the store says nothing about is neither granted nor settled: callers acknowledge what is.
+func TestSilenceIsNoSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := open(t, func(c *ledger.Config) { c.Store = silent{ledgertest.NewMemory()} })
+		for _, g := range l.Claim(t.Context(), []ledger.Request{{Delivery: "a", Attempt: 1}, {Delivery: "b", Attempt: 1, Relaxed: true}}) {
+			if !errors.Is(g.Err, ledger.ErrUnknown) {
+				t.Errorf("claimed: %+v", g)
+			}
+		}
+		for i, err := range l.Settle(t.Context(), []ledger.Close{{Delivery: "a", Attempt: 1, State: ledger.Delivered}, {Delivery: "b", Attempt: 1, State: ledger.Delivered, Unclaimed: true}}) {
+			if !errors.Is(err, ledger.ErrUnknown) {
+				t.Errorf("result %d settled: %v", i, err)
+			}
+		}
+	})
+}
+
+// A worker knows the end of its own lease: until then nobody else can go on with what it could not finish.
+func TestGrantTellsItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := open(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		grants := l.Claim(ctx, []ledger.Request{{Delivery: "a", Attempt: 1}, {Delivery: "b", Attempt: 1, Relaxed: true}})
+		if got := time.Until(grants[0].LeaseUntil); got != 40*time.Second {
+			t.Errorf("the lease ends in %v", got)
+		}
+		if !grants[1].LeaseUntil.IsZero() {
+			t.Errorf("there is no claim, and yet a lease until %v", grants[1].LeaseUntil)
+		}
+	})
+}
