@@ -12,6 +12,6 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // the second interrupt ends the program at once
 	os.Exit(program.Run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }

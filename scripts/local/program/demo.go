@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -21,28 +22,37 @@ import (
 // demo is the receiver that misbehaves on purpose and the destinations that point at it.
 type demo struct {
 	*receiver.Receiver
-	file []byte
+	listener net.Listener
+	baseURL  string
+	file     []byte
 }
 
-// startDemo serves the demo receiver on a free port of the loopback interface.
-func startDemo(onReceived func(receiver.Request)) (*demo, error) {
+// newDemo makes the demo receiver on a free port of the loopback interface. It answers from start to Close.
+func newDemo(onReceived func(receiver.Request)) (*demo, error) {
 	secret := newSecret()
 	key, err := signing.ParseKey(secret)
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("the demo receiver finds no free port: %w", err)
-	}
 	d := &demo{Receiver: receiver.New(receiver.Options{
 		Keys: []signing.Key{key}, SlowFor: 700 * time.Millisecond, FlakyTries: 2, RetryAfter: 2 * time.Second, OnReceived: onReceived,
 	})}
-	if d.file, err = destinations("http://"+l.Addr().String(), secret); err != nil {
-		return nil, err
+	if d.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return nil, fmt.Errorf("the demo receiver finds no free port: %w", err)
 	}
-	go func() { _ = d.Serve(l) }()
+	d.baseURL = "http://" + d.listener.Addr().String()
+	if d.file, err = destinations(d.baseURL, secret); err != nil {
+		return nil, errors.Join(err, d.listener.Close())
+	}
 	return d, nil
+}
+
+func (d *demo) start() { go func() { _ = d.Serve(d.listener) }() }
+
+// Close ends the receiver, started or not.
+func (d *demo) Close() error {
+	_ = d.listener.Close() // closed twice when it was started
+	return d.Receiver.Close()
 }
 
 // newSecret draws a Standard Webhooks secret.

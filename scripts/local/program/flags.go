@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 
+	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/egress"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
@@ -24,65 +27,145 @@ type options struct {
 	egressAllow  string
 	profile      string
 
-	file []byte        // the destinations file
-	set  *registry.Set // nil for the demo
+	listener net.Listener
+	file     []byte        // the destinations file; nil for the demo
+	set      *registry.Set // nil for the demo
 }
 
-// loopback is what destinations may reach by default besides public addresses: on this machine that is where receivers under
-// development live.
-const loopback = "127.0.0.0/8,::1/128"
-
-// parse reads the command line and checks all of it; the error lists every problem at once. help reports that the
-// user asked for help and got it.
-func parse(args []string, stderr io.Writer) (o options, help bool, err error) {
+func (o *options) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, "usage: go run ./scripts/local [flags]   (make run ARGS='…')\n\n"+
-			"Runs the whole of Waybill on this machine: an endpoint that speaks SQS and DynamoDB, the functions, and a\n"+
-			"receiver that misbehaves on purpose. Any AWS SDK or the AWS CLI can send to it with any credentials.\n\n")
-		flags.PrintDefaults()
-	}
+	flags.SetOutput(io.Discard) // problems are told all at once, by parse
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:4566", "`address` of the AWS endpoint; port 0 takes any that is free")
-	flags.StringVar(&o.destinations, "destinations", "", "destinations `file` (default: a demo receiver)")
+	flags.StringVar(&o.destinations, "destinations", "", "destinations `file`; without it a demo receiver that misbehaves on purpose")
 	flags.BoolVar(&o.samples, "samples", true, "send the sample events")
-	flags.BoolVar(&o.exit, "exit", false, "stop when nothing is left to do; exit status 0 only if every event is accounted for")
-	flags.BoolVar(&o.json, "json", false, "print the summary as JSON on standard output, logs on standard error")
-	flags.StringVar(&o.egressAllow, "egress-allow", loopback, "`CIDRs`, comma-separated, that destinations may have besides public addresses")
-	flags.StringVar(&o.profile, "profile", string(topology.LowLatency), "`profile`: low-latency or high-volume")
-	if err := flags.Parse(args); err != nil {
-		return o, errors.Is(err, flag.ErrHelp), err
-	}
-	return o, false, errors.Join(o.check(flags.Args())...)
+	flags.BoolVar(&o.exit, "exit", false, "stop when nothing is left to do, which with -samples=false is at once;\nthe exit status is 0 only if every event is accounted for")
+	flags.BoolVar(&o.json, "json", false, "no table: the summary as JSON on standard output, logs on standard error")
+	flags.StringVar(&o.egressAllow, "egress-allow", "loopback", "what destinations may reach besides public addresses: `CIDRs`,\naddresses or the word loopback, separated by commas; \"\" for nothing")
+	flags.StringVar(&o.profile, "profile", string(topology.LowLatency), fmt.Sprintf("`profile` of the topology: %s or %s", topology.LowLatency, topology.HighVolume))
+	return flags
 }
 
-func (o *options) check(rest []string) (problems []error) {
-	add := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if len(rest) > 0 {
-		add("arguments %q are not understood: everything is a flag, see -help", rest)
-	}
-	if _, port, err := net.SplitHostPort(o.listen); err != nil {
-		add("-listen %q: write host:port, such as 127.0.0.1:4566", o.listen)
-	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		add("-listen %q: the port must be between 0 and 65535", o.listen)
-	}
-	if _, err := egress.ParseAllow(o.egressAllow); err != nil {
-		add("-egress-allow: %w", err)
-	}
-	if err := topology.New(topology.Profile(o.profile)).Validate(); err != nil {
-		add("-profile: %w", err)
-	}
-	if o.destinations == "" {
-		return problems
-	}
-	file, err := os.ReadFile(o.destinations)
+// usage tells what the program does and which flags it has.
+func usage(out io.Writer) {
+	fmt.Fprint(out, `usage: go run ./scripts/local [flags]      (or: make run ARGS='[flags]')
+
+Runs the whole of Waybill on this machine: an endpoint that speaks SQS and DynamoDB,
+the functions, and a receiver that misbehaves on purpose. Any AWS SDK or the AWS CLI
+can send events to it, with any credentials. Ctrl-C ends it.
+
+`)
+	var o options
+	flags := o.flags()
+	flags.SetOutput(out)
+	flags.PrintDefaults()
+	fmt.Fprintf(out, `
+Exit status: %d if all went well, %d if an event is not accounted for or something
+failed on the way, %d if the flags do not permit a start.
+`, statusDone, statusBroken, statusRefused)
+}
+
+// parse reads the command line and checks all of it, up to taking the port. The error lists every problem at once; with one, nothing is
+// left open. It is flag.ErrHelp if somebody asked for help.
+func parse(args []string) (options, error) {
+	var o options
+	problems, err := o.read(args)
 	if err != nil {
-		add("-destinations: %w", err)
-		return problems
+		return o, err
 	}
-	o.file = file
-	if o.set, err = registry.Parse(file, registry.Options{Name: o.destinations}); err != nil {
-		add("-destinations: %w", err)
+	for _, check := range []func() error{o.takePort, o.readDestinations, o.checkEgress, o.checkProfile} {
+		problems = append(problems, check())
 	}
-	return problems
+	err = errors.Join(problems...)
+	if err != nil && o.listener != nil {
+		_ = o.listener.Close()
+	}
+	return o, err
+}
+
+// read sets the options and goes on after each problem, unlike package flag.
+func (o *options) read(args []string) (problems []error, help error) {
+	flags := o.flags()
+	var strays []string
+	for len(args) > 0 {
+		err := flags.Parse(args)
+		rest := flags.Args()
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			return nil, flag.ErrHelp
+		case err != nil:
+			problems = append(problems, fmt.Errorf("%w; see -help", err))
+			if strings.HasPrefix(err.Error(), "bad flag syntax") {
+				rest = rest[1:] // the only thing that package flag does not get past by itself
+			}
+		case len(rest) > 0:
+			strays, rest = append(strays, rest[0]), rest[1:]
+		}
+		args = rest
+	}
+	if len(strays) > 0 {
+		problems = append(problems, fmt.Errorf("arguments %q are not understood: there are flags only, and yes or no goes with =, as in -samples=false; see -help", strays))
+	}
+	return problems, nil
+}
+
+func (o *options) takePort() (err error) {
+	if _, port, err := net.SplitHostPort(o.listen); err != nil {
+		return fmt.Errorf("-listen %q: write host:port, as in 127.0.0.1:4566", o.listen)
+	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("-listen %q: the port must be a number from 0 to 65535", o.listen)
+	}
+	if o.listener, err = awslocal.Listen(o.listen); err != nil {
+		return fmt.Errorf("-listen: %w", err)
+	}
+	return nil
+}
+
+// baseURL is what producers on this machine reach the endpoint under.
+func (o *options) baseURL() string {
+	_, port, _ := net.SplitHostPort(o.listener.Addr().String())
+	host, _, _ := net.SplitHostPort(o.listen)
+	if address, err := netip.ParseAddr(host); host == "" || err == nil && address.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// exposed tells whether others than this machine may reach the endpoint.
+func (o *options) exposed() bool {
+	address, ok := o.listener.Addr().(*net.TCPAddr)
+	return !ok || !address.IP.IsLoopback()
+}
+
+func (o *options) readDestinations() error {
+	if o.destinations == "" {
+		return nil
+	}
+	file, err := os.Open(o.destinations)
+	if err != nil {
+		return fmt.Errorf("-destinations: %w; name a destinations file, or leave the flag out for the demo", err)
+	}
+	defer file.Close()
+	// One byte more than is allowed tells that there is more.
+	if o.file, err = io.ReadAll(io.LimitReader(file, registry.MaxFileBytes+1)); err != nil {
+		return fmt.Errorf("-destinations: %w; name a destinations file, or leave the flag out for the demo", err)
+	}
+	o.set, err = registry.Parse(o.file, registry.Options{Name: o.destinations})
+	return eachLine("-destinations: ", err)
+}
+
+func (o *options) checkEgress() error {
+	_, err := egress.ParseAllow(o.egressAllow)
+	return eachLine("-egress-allow: ", err)
+}
+
+func (o *options) checkProfile() error {
+	return eachLine("-profile: ", topology.New(topology.Profile(o.profile)).Validate())
+}
+
+// eachLine puts the flag's name before every line of an error that lists several problems.
+func eachLine(prefix string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(prefix + strings.ReplaceAll(err.Error(), "\n", "\n"+prefix))
 }

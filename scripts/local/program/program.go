@@ -5,16 +5,15 @@ package program
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/waybillhq/waybill/scripts/local/auditor"
 	"github.com/waybillhq/waybill/scripts/local/receiver"
 	"github.com/waybillhq/waybill/scripts/local/system"
-	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
@@ -24,85 +23,90 @@ import (
 const (
 	statusDone    = 0
 	statusBroken  = 1 // an event is not accounted for, or something failed while running
-	statusRefused = 2 // the command line or the environment does not permit a start
+	statusRefused = 2 // the flags or the environment do not permit a start
 )
 
-// Run is the whole program: it returns its exit status when ctx ends or, with -exit, when nothing is left to do.
+// Run is the whole program: it returns its exit status when ctx ends or, with -exit, when nothing is left to do. Either way it lets
+// attempts that are under way come to their end first, which may take as long as the longest timeout of a function.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, help, err := parse(args, stderr)
+	return launch(ctx, args, stdout, stderr, nil)
+}
+
+// launch is Run. started, if not nil, gets the system before anything is sent to it.
+func launch(ctx context.Context, args []string, stdout, stderr io.Writer, started func(*run)) int {
+	o, err := parse(args)
 	switch {
-	case help:
+	case errors.Is(err, flag.ErrHelp):
+		usage(stdout)
 		return statusDone
 	case err != nil:
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintf(stderr, "cannot start:\n%v\n", err)
 		return statusRefused
 	}
-	r, err := start(ctx, o, stderr)
+	r, err := start(ctx, o, stdout, stderr)
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintf(stderr, "cannot start:\n%v\n", err)
 		return statusRefused
 	}
-	status := r.watch(ctx, stdout, stderr)
-	if err := r.stop(); err != nil {
-		fmt.Fprintln(stderr, "stopping:", err)
+	if started != nil {
+		started(r)
+	}
+	if err := errors.Join(r.work(ctx), r.end()); err != nil {
+		fmt.Fprintln(stderr, err)
 		return statusBroken
 	}
-	return status
+	return statusDone
 }
 
 // run is local mode while it runs.
 type run struct {
 	options
-	demo    *demo // nil with -destinations
-	system  *system.System
-	auditor *auditor.Auditor
-	baseURL string
-	started time.Time
-	sent    chan error // the result of sending the samples
-	served  chan error
-	cancel  context.CancelFunc
+	demo     *demo // nil with -destinations
+	system   *system.System
+	auditor  *auditor.Auditor
+	topology topology.Topology
+	logger   *slog.Logger
+	progress *progress
+	out      io.Writer
+	served   chan error         // how serving the endpoint has ended
+	cancel   context.CancelFunc // of everything that runs
 }
 
-func start(ctx context.Context, o options, stderr io.Writer) (_ *run, err error) {
-	l, err := awslocal.Listen(o.listen)
-	if err != nil {
-		return nil, err
+// start starts everything but the samples. An error is complete: nothing runs then, and the port is free.
+func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, err error) {
+	// An interrupt must stop things in order, not at once.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r := &run{
+		options: o, topology: topology.New(topology.Profile(o.profile)), logger: logger(o, stderr), out: stdout,
+		served: make(chan error, 1), cancel: cancel,
 	}
-	r := &run{options: o, baseURL: "http://" + l.Addr().String(), started: time.Now(), sent: make(chan error, 1), served: make(chan error, 1)}
+	r.progress = newProgress(o, stdout)
 	defer func() {
 		if err != nil {
-			_ = l.Close()
-			if r.demo != nil {
-				_ = r.demo.Close()
-			}
+			cancel()
+			err = errors.Join(err, o.listener.Close(), r.closeDemo())
 		}
 	}()
-	if o.set == nil {
-		// The auditor is made after the destinations are known; the receiver is not called before.
-		if r.demo, err = startDemo(func(req receiver.Request) { r.auditor.OnReceived(req.ID, req.Status, req.Digest) }); err != nil {
-			return nil, err
-		}
-		r.file = r.demo.file
-		if r.set, err = registry.Parse(r.file, registry.Options{Name: "demo"}); err != nil {
+	if r.set == nil {
+		if err := r.prepareDemo(); err != nil {
 			return nil, err
 		}
 	}
 	if r.auditor, err = auditor.New(auditor.Config{Destinations: r.file, ReceiverLog: r.demo != nil}); err != nil {
 		return nil, err
 	}
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // an interrupt stops us in order, not at once
-	r.cancel = cancel
 	r.system, err = system.Start(running, system.Config{
-		Topology: topology.New(topology.Profile(o.profile)), Destinations: r.set, EgressAllow: o.egressAllow, Logger: logger(o, stderr),
-		Queues:    sqs.Options{BaseURL: r.baseURL, OnSend: r.auditor.OnSend},
+		Topology: r.topology, Destinations: r.set, EgressAllow: o.egressAllow, Logger: r.logger,
+		Queues:    sqs.Options{BaseURL: r.baseURL(), OnSend: r.auditor.OnSend},
 		OnAttempt: r.auditor.OnAttempt,
 	})
 	if err != nil {
-		cancel()
 		return nil, err
 	}
-	go func() { r.served <- r.system.Serve(l) }()
-	go func() { r.sent <- r.sendSamples(ctx) }()
+	if r.demo != nil {
+		r.demo.start()
+	}
+	go func() { r.served <- r.system.Serve(o.listener) }()
 	return r, nil
 }
 
@@ -112,6 +116,71 @@ func logger(o options, stderr io.Writer) *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(slog.NewJSONHandler(stderr, nil))
+}
+
+// prepareDemo takes the demo's receiver and destinations for this run.
+func (r *run) prepareDemo() (err error) {
+	r.demo, err = newDemo(func(req receiver.Request) {
+		if req.Verified { // anybody can knock at the door
+			r.auditor.OnReceived(req.ID, req.Status, req.Digest)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	r.file = r.demo.file
+	r.set, err = registry.Parse(r.file, registry.Options{Name: "demo"})
+	return err
+}
+
+func (r *run) closeDemo() error {
+	if r.demo == nil {
+		return nil
+	}
+	return r.demo.Close()
+}
+
+// work sends the samples, waits for the end and reports. The error tells what failed and what is not accounted for.
+func (r *run) work(ctx context.Context) error {
+	r.opening()
+	failure := r.watch(ctx)
+	r.progress.end()
+	failure = errors.Join(failure, r.pause())
+	books := r.audit()
+	if err := r.report(books); err != nil {
+		failure = errors.Join(failure, fmt.Errorf("the report cannot be written: %w", err))
+	}
+	if err := books.Check(); err != nil {
+		failure = errors.Join(failure, fmt.Errorf("THE BOOKS DO NOT BALANCE: %w", err))
+	}
+	return failure
+}
+
+// watch shows progress until ctx ends, something fails or, with -exit, nothing is left to do.
+func (r *run) watch(ctx context.Context) error {
+	sent := make(chan error, 1)
+	go func() { sent <- r.sendSamples(ctx) }()
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	sending := true
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-r.served:
+			return fmt.Errorf("the AWS endpoint has stopped: %w", err)
+		case err := <-sent:
+			if err != nil && ctx.Err() == nil {
+				return fmt.Errorf("the samples cannot be sent: %w", err)
+			}
+			sending = false
+		case <-ticker.C:
+			r.progress.show(r.audit)
+			if r.exit && !sending && r.system.Busy() == 0 {
+				return nil
+			}
+		}
+	}
 }
 
 func (r *run) sendSamples(ctx context.Context) error {
@@ -125,72 +194,39 @@ func (r *run) sendSamples(ctx context.Context) error {
 	return sendSamples(ctx, r.system.AWS(), ingress.URL())
 }
 
-// watch shows progress until the end and gives the exit status.
-func (r *run) watch(ctx context.Context, stdout, stderr io.Writer) int {
-	progress := newProgress(r, stdout)
-	progress.opening()
-	ticker := time.NewTicker(200 * time.Millisecond)
-	defer ticker.Stop()
-	sending, idle := true, 0
-	for {
-		select {
-		case <-ctx.Done():
-			return r.finish(progress, stdout, stderr)
-		case err := <-r.served:
-			fmt.Fprintln(stderr, "the AWS endpoint stopped:", err)
-			return statusBroken
-		case err := <-r.sent:
-			if err != nil {
-				fmt.Fprintln(stderr, err)
-				return statusBroken
-			}
-			sending = false
-		case <-ticker.C:
-			progress.show(r.audit())
-			// Twice in a row, because a message can be between two queues at the moment of looking.
-			if idle++; sending || r.system.Busy() > 0 {
-				idle = 0
-			}
-			if r.exit && idle >= 2 {
-				return r.finish(progress, stdout, stderr)
-			}
-		}
-	}
-}
-
 func (r *run) audit() auditor.Books {
 	return r.auditor.Audit(r.system.Queues, r.system.Tables, r.system.Endpoint.Counts())
 }
 
-// finish stops the functions, audits the books once more and prints them.
-func (r *run) finish(p *progress, stdout, stderr io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+// patience is how long a stop is waited for before it is explained.
+const patience = 500 * time.Millisecond
+
+// pause stops the functions and waits for what they are doing, whatever has become of the caller's context.
+func (r *run) pause() error {
+	var longest time.Duration
+	for _, f := range r.topology.Functions {
+		longest = max(longest, f.Timeout)
+	}
+	longest += 5 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
+	explain := time.AfterFunc(patience, func() {
+		r.tellOf(fmt.Sprintf("Stopping: attempts under way come to their end, which may take up to %s. Ctrl-C ends it at once.", longest))
+	})
+	defer explain.Stop()
 	if err := r.system.Pause(ctx); err != nil {
-		fmt.Fprintln(stderr, "the functions did not stop:", err)
+		return fmt.Errorf("the functions have not stopped within %s: %w", longest, err)
 	}
-	books := r.audit()
-	if err := p.closing(books); err != nil {
-		fmt.Fprintln(stderr, err)
-		return statusBroken
-	}
-	if err := books.Check(); err != nil {
-		fmt.Fprintln(stderr, "THE BOOKS DO NOT BALANCE:", err)
-		return statusBroken
-	}
-	return statusDone
+	return nil
 }
 
-func (r *run) stop() error {
+// end stops everything.
+func (r *run) end() error {
+	defer r.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	defer r.cancel()
-	err := r.system.Stop(ctx)
-	if r.demo != nil {
-		err = errors.Join(err, r.demo.Close())
+	if err := errors.Join(r.system.Stop(ctx), r.closeDemo()); err != nil {
+		return fmt.Errorf("stopping: %w", err)
 	}
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
+	return nil
 }

@@ -1,10 +1,11 @@
 package program
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,135 +13,231 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/scripts/local/auditor"
+	"github.com/waybillhq/waybill/shared/awslocal"
+	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/topology"
+	"github.com/waybillhq/waybill/shared/waybill"
 )
 
-// progress shows the state of a run: one line that is rewritten on a terminal, plain lines elsewhere, nothing with -json.
-type progress struct {
-	run      *run
-	out      io.Writer
-	terminal bool
-	last     string
-	lastAt   time.Time
-}
-
-func newProgress(r *run, out io.Writer) *progress {
-	p := &progress{run: r, out: out}
-	if f, ok := out.(*os.File); ok {
-		if info, err := f.Stat(); err == nil {
-			p.terminal = info.Mode()&os.ModeCharDevice != 0
-		}
-	}
-	return p
-}
-
 // opening tells where things are and how to send an event.
-func (p *progress) opening() {
-	if p.run.json {
+func (r *run) opening() {
+	if r.json {
+		r.logger.Info("running", "endpoint", r.baseURL())
 		return
 	}
-	fmt.Fprintf(p.out, "Waybill is running: SQS and DynamoDB at %s\n\n", p.run.baseURL)
-	for _, q := range p.run.system.Queues.Queues() {
-		fmt.Fprintf(p.out, "  %-15s %s\n", q.Name(), q.URL())
+	fmt.Fprintf(r.out, "Waybill is running, with SQS and DynamoDB at %s\n\n", r.baseURL())
+	for _, q := range r.topology.Queues {
+		fmt.Fprintf(r.out, "  %-15s %s\n", q.Name, r.queueURL(q.Name))
 	}
-	fmt.Fprintf(p.out, "\nSend an event with any AWS SDK or the AWS CLI, with any credentials:\n\n"+
-		"  aws --endpoint-url %s sqs send-message --queue-url %s/000000000000/%s \\\n"+
-		"    --message-body '{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/shop\",\"type\":\"order.created\",\"data\":{\"total\":9.50}}'\n\n",
-		p.run.baseURL, p.run.baseURL, topology.Ingress)
-	if !p.run.exit {
-		fmt.Fprintf(p.out, "Interrupt (Ctrl-C) ends it and prints what became of every delivery.\n\n")
+	if r.demo != nil {
+		fmt.Fprintf(r.out, "\nEvents go to a demo receiver, which misbehaves: %s\n", r.demo.baseURL)
+	} else {
+		fmt.Fprintf(r.out, "\nEvents go to the destinations in %s.\n", r.destinations)
+	}
+	if r.exposed() {
+		fmt.Fprint(r.out, "\nWhoever reaches this address may send and read: credentials are not looked at.\n")
+	}
+	fmt.Fprintf(r.out, "\nSend one with any AWS SDK or the AWS CLI; any credentials do, or none:\n\n%s\n\n", r.example())
+	if !r.exit {
+		fmt.Fprint(r.out, "Ctrl-C ends it and shows what became of every delivery.\n\n")
 	}
 }
 
-// show tells the state where it has changed.
-func (p *progress) show(b auditor.Books) {
-	if p.run.json {
-		return
-	}
-	line := fmt.Sprintf("accepted %d · delivered %d/%d · waiting %d · queued %d · parked %d · dead %d · ingress dead letters %d · lost %d · HTTP calls %d",
-		b.Accepted, b.Delivered, b.Deliveries, b.Waiting, b.Queued, b.Parked, b.Dead, b.IngressDead, b.Lost, b.HTTPAttempts)
-	if line == p.last || (!p.terminal && time.Since(p.lastAt) < time.Second) {
-		return
-	}
-	p.last, p.lastAt = line, time.Now()
-	stamp := fmt.Sprintf("%5.1fs  ", time.Since(p.run.started).Seconds())
-	if p.terminal {
-		fmt.Fprint(p.out, "\r\x1b[2K"+stamp+line)
-		return
-	}
-	fmt.Fprintln(p.out, stamp+line)
+func (r *run) queueURL(name topology.QueueName) string {
+	return fmt.Sprintf("%s/%s/%s", r.baseURL(), awslocal.AccountID, name)
 }
 
-// closing prints the final table, or the summary as JSON.
-func (p *progress) closing(b auditor.Books) error {
-	if p.run.json {
-		enc := json.NewEncoder(p.out)
+// example is a command to paste into a shell.
+func (r *run) example() string {
+	return fmt.Sprintf(`  aws --no-sign-request --region %s \
+    --endpoint-url %s sqs send-message \
+    --queue-url %s \
+    --message-body '{"specversion":"1.0","id":"1","source":"/shop",
+                     "type":"order.created","data":{"total":9.50}}'`,
+		awslocal.Region, r.baseURL(), r.queueURL(topology.Ingress))
+}
+
+// tellOf says something beside the progress.
+func (r *run) tellOf(text string) {
+	if r.json {
+		r.logger.Info(text)
+		return
+	}
+	fmt.Fprintln(r.out, text)
+}
+
+// report prints the final table and what it comes to, or the summary as JSON.
+func (r *run) report(b auditor.Books) error {
+	var text bytes.Buffer
+	if r.json {
+		enc := json.NewEncoder(&text)
 		enc.SetIndent("", "  ")
-		return enc.Encode(b)
+		if err := enc.Encode(b); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(&text)
+		writeTable(&text, b.Rows)
+		writeRefused(&text, r.refused())
+		writeSummary(&text, b)
 	}
-	if p.terminal {
-		fmt.Fprintln(p.out)
-	}
-	fmt.Fprintln(p.out)
-	slices.SortStableFunc(b.Rows, func(x, y auditor.Row) int {
-		return strings.Compare(x.Destination, y.Destination)
-	})
-	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "DESTINATION\tTENANT\tTYPE\tEVENT\tSTATE\tATTEMPTS\tWHY\tTOOK")
-	for _, row := range b.Rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", row.Destination, clip(row.Tenant, 12), clip(row.Type, 22), clip(row.Event, 24), row.State, row.Attempts,
-			why(row), took(row))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintf(p.out, "\n%d events accepted: %d duplicate, %d unmatched, %d dropped, %d in the ingress dead-letter queue\n",
-		b.Accepted, b.Duplicates, b.Unmatched, b.Dropped, b.IngressDead)
-	fmt.Fprintf(p.out, "%d deliveries: %d delivered, %d waiting, %d parked, %d dead, %d queued, %d LOST\n",
-		b.Deliveries, b.Delivered, b.Waiting, b.Parked, b.Dead, b.Queued, b.Lost)
-	_, err := fmt.Fprintf(p.out, "%d HTTP calls, %d of them retries; %s; %s write units, %s read units\n",
-		b.HTTPAttempts, b.Retried, calls(b), units(b.WriteUnits), units(b.ReadUnits))
+	_, err := text.WriteTo(r.out)
 	return err
 }
 
-func why(row auditor.Row) string {
-	if row.State == auditor.Delivered {
-		return ""
-	}
-	return clip(row.Reason, 24)
-}
+// order is that of the table: what needs a look comes last, next to the summary.
+var order = []auditor.State{auditor.Delivered, auditor.Queued, auditor.Waiting, auditor.Parked, auditor.Dead, auditor.Lost}
 
-func took(row auditor.Row) string {
-	if row.Took <= 0 {
-		return ""
+// writeTable writes a line for every delivery: those of one state together, by destination, in the order of acceptance. It is made for
+// lines of 80 characters.
+func writeTable(out io.Writer, rows []auditor.Row) {
+	if len(rows) == 0 {
+		fmt.Fprint(out, "There were no deliveries.\n\n")
+		return
 	}
-	return row.Took.Round(time.Millisecond).String()
-}
-
-func calls(b auditor.Books) string {
-	var parts []string
-	for _, service := range []string{"sqs", "dynamodb"} {
-		n := 0
-		for _, count := range b.AWSCalls[service] {
-			n += count
+	rows = slices.Clone(rows)
+	slices.SortStableFunc(rows, func(x, y auditor.Row) int {
+		return cmp.Or(cmp.Compare(slices.Index(order, x.State), slices.Index(order, y.State)), strings.Compare(x.Destination, y.Destination))
+	})
+	var padded bytes.Buffer
+	table := tabwriter.NewWriter(&padded, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DESTINATION\tEVENT\tTYPE\tTENANT\tSTATE\tTRIES\tTOOK/WHY")
+	for _, row := range rows {
+		end := took(row.Took)
+		if row.State != auditor.Delivered {
+			end = clip(row.Reason, 80)
 		}
-		parts = append(parts, fmt.Sprintf("%d %s calls", n, service))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%5d\t%s\n", clipMiddle(row.Destination, 16), clipMiddle(row.Event, 13), clipMiddle(row.Type, 15),
+			clipMiddle(row.Tenant, 9), row.State, row.Attempts, end)
 	}
-	return strings.Join(parts, ", ")
+	_ = table.Flush() // to a buffer
+	for line := range strings.Lines(padded.String()) {
+		fmt.Fprintln(out, strings.TrimRight(line, " \n")) // before an empty last cell there are blanks, which would wrap
+	}
+	fmt.Fprintln(out)
+}
+
+// refusal is a message in the ingress dead-letter queue.
+type refusal struct{ message, reason, detail string }
+
+func (r *run) refused() (all []refusal) {
+	for _, held := range r.system.Queues.Snapshot()[string(topology.IngressDeadLetter)] {
+		attributes := map[string]queue.Attribute{}
+		for name, a := range held.MessageAttributes {
+			attributes[name] = queue.Attribute{DataType: a.DataType, String: a.StringValue, Binary: a.BinaryValue}
+		}
+		_, _, note, err := waybill.Detach(held.Body, attributes)
+		if err != nil || note.Reason == "" {
+			note.Reason = "received too often" // moved by SQS, which gives no reasons
+		}
+		all = append(all, refusal{cmp.Or(note.EventID, held.MessageID), note.Reason, note.Detail})
+	}
+	return all
+}
+
+// writeRefused lists the first messages that are no events, and why.
+func writeRefused(out io.Writer, all []refusal) {
+	const most = 20
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "Refused, now in the queue %s:\n", topology.IngressDeadLetter)
+	for _, m := range all[:min(len(all), most)] {
+		why := m.detail
+		if !strings.Contains(why, m.reason) {
+			why = strings.TrimSuffix(m.reason+": "+m.detail, ": ")
+		}
+		fmt.Fprintf(out, "  message %s: %s\n", clipMiddle(m.message, 36), clip(why, waybill.MaxReasonBytes+2+waybill.MaxDetailBytes))
+	}
+	if len(all) > most {
+		fmt.Fprintf(out, "  and %d more\n", len(all)-most)
+	}
+	fmt.Fprintln(out)
+}
+
+// writeSummary tells what it all comes to.
+func writeSummary(out io.Writer, b auditor.Books) {
+	var of []string
+	for _, c := range []struct {
+		n    int
+		text string
+	}{
+		{b.Duplicates, "duplicate"}, {b.Unmatched, "unmatched"}, {b.Dropped, "dropped"},
+		{b.IngressDead, "refused"}, {b.InIngress, "not routed yet"}, {b.Missing, "MISSING"},
+	} {
+		if c.n > 0 {
+			of = append(of, fmt.Sprintf("%d %s", c.n, c.text))
+		}
+	}
+	fmt.Fprintf(out, "%s accepted%s\n", plural(b.Accepted, "event"), join(of, ", of these ", ", "))
+	states := slices.Concat([]string{fmt.Sprintf("%d delivered", b.Delivered)}, undelivered(b))
+	if b.Lost == 0 {
+		states = append(states, "none lost")
+	}
+	fmt.Fprintf(out, "%s: %s\n", plural(b.Deliveries, "delivery"), strings.Join(states, ", "))
+	fmt.Fprintf(out, "%s, %s\n", plural(b.HTTPAttempts, "HTTP call"), retries(b.Retried))
+	fmt.Fprintf(out, "%s; %s with %s write and %s read units\n",
+		plural(calls(b, "sqs"), "SQS call"), plural(calls(b, "dynamodb"), "DynamoDB call"), units(b.WriteUnits), units(b.ReadUnits))
+	for _, strange := range slices.Concat(b.Unreadable, b.Foreign) {
+		fmt.Fprintf(out, "not understood: %s\n", clip(strange, 200))
+	}
+	if b.Check() == nil {
+		fmt.Fprintln(out, "The books balance: every event and every delivery is accounted for.")
+	}
+}
+
+func retries(n int) string {
+	if n == 1 {
+		return "1 of them a retry"
+	}
+	return fmt.Sprintf("%d of them retries", n)
+}
+
+func calls(b auditor.Books, service string) (n int) {
+	for _, count := range b.AWSCalls[service] {
+		n += count
+	}
+	return n
 }
 
 func units(u float64) string { return strconv.FormatFloat(u, 'f', -1, 64) }
 
-// clip shortens s to n characters and makes what is not printable visible: it comes from producers.
+// took gives a time in at most five characters, up to days.
+func took(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < 100*time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < 100*time.Minute:
+		return fmt.Sprintf("%.0fm", d.Minutes())
+	default:
+		return fmt.Sprintf("%.0fh", d.Hours())
+	}
+}
+
+// clip shortens s to n characters. What is not printable becomes a question mark: it comes from producers.
 func clip(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
+	if runes := []rune(printable(s)); len(runes) > n {
+		return string(runes[:n-1]) + "…"
+	}
+	return printable(s)
+}
+
+// clipMiddle is clip for ids, which often begin alike.
+func clipMiddle(s string, n int) string {
+	runes := []rune(printable(s))
+	if len(runes) <= n {
+		return string(runes)
+	}
+	return string(runes[:n/2]) + "…" + string(runes[len(runes)-(n-1-n/2):])
+}
+
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		if strconv.IsPrint(r) {
 			return r
 		}
 		return '?'
 	}, s)
-	if runes := []rune(s); len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return s
 }
