@@ -159,8 +159,8 @@ func (d *Deliverer) plan(ctx context.Context, j *job, futures *sendings) (err er
 		successor := m.Successor(wait)
 		if j.result.Verdict == downstream.Gone {
 			// Time in which a destination is disabled is held, not waited: it does not age the delivery. It is counted from the first
-			// 410 in a row, whatever probes were made since.
-			successor.Waited, successor.HeldSince = m.Waited, m.HeldSince
+			// 410 in a row, whatever probes were made since, and no probe counts as an attempt of the schedule.
+			successor.Waited, successor.Probes, successor.HeldSince = m.Waited, m.Probes+1, m.HeldSince
 			if successor.HeldSince.IsZero() {
 				successor.HeldSince = d.cfg.Now()
 			}
@@ -190,12 +190,13 @@ func (d *Deliverer) judge(j *job) (ledger.Result, time.Duration) {
 	case downstream.Gone:
 		d.disabled.set(j.destination.ID, d.cfg.Now().Add(disabledProbe))
 		if d.heldTooLong(&j.message) {
+			j.result.Reason = reasonHeldTooLong
 			return ledger.Exhausted, 0
 		}
 		return ledger.Failed, disabledProbe
 	}
 	schedule := j.destination.Retry
-	wait, ok := schedule.After(j.message.Attempt, j.result.RetryAfter, d.cfg.Random)
+	wait, ok := schedule.After(j.message.Attempt-j.message.Probes, j.result.RetryAfter, d.cfg.Random)
 	if tooOld := schedule.MaxAge() > 0 && j.message.Waited+wait > schedule.MaxAge(); !ok || tooOld {
 		return ledger.Exhausted, 0
 	}

@@ -33,6 +33,8 @@ const (
 	minBusyWait   = time.Second
 )
 
+const reasonHeldTooLong = "held-too-long" // of a dead letter whose destination stayed disabled
+
 // Config configures a Deliverer; the fields up to LongestPark are required.
 type Config struct {
 	Destinations registry.Source

@@ -51,7 +51,7 @@ func (d *Deliverer) park(j *job, until time.Time, held *sendings) error {
 		m.HeldSince = now
 	}
 	if d.heldTooLong(&m) {
-		return d.bury(j, "held-too-long", held)
+		return d.bury(j, reasonHeldTooLong, held)
 	}
 	sending, err := d.sending(m, until.Sub(now))
 	if err != nil {

@@ -47,6 +47,7 @@ type wire struct {
 	DueAt       int64           `json:"dueAt,omitempty"`
 	Waited      int64           `json:"waited,omitempty"` // ms
 	HeldSince   int64           `json:"heldSince,omitempty"`
+	Probes      int             `json:"probes,omitempty"`
 	Outcome     *Outcome        `json:"outcome,omitempty"`
 	Event       *wireEvent      `json:"event,omitempty"`
 	Data        json.RawMessage `json:"data,omitempty"`
@@ -97,7 +98,7 @@ func (m *Message) plain() ([]byte, error) {
 	w := wire{
 		V: Version, Delivery: m.Delivery, Destination: m.Destination, Epoch: m.Epoch, Attempt: m.Attempt,
 		Replay: m.Replay, NewID: m.NewID, AcceptedAt: milliseconds(m.AcceptedAt), DueAt: milliseconds(m.DueAt), HeldSince: milliseconds(m.HeldSince),
-		Waited: m.Waited.Milliseconds(), Outcome: m.Outcome,
+		Waited: m.Waited.Milliseconds(), Probes: m.Probes, Outcome: m.Outcome,
 		Event: &wireEvent{ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject, DataContentType: e.DataContentType,
 			DataSchema: e.DataSchema, Time: e.Time, Extensions: e.Extensions},
 	}
@@ -223,12 +224,13 @@ func unzip(s string) ([]byte, error) {
 }
 
 func (w *wire) message() (Message, error) {
-	if w.Event == nil || w.Delivery == "" || w.Destination == "" || w.Epoch < 0 || w.Attempt < 1 || w.Waited < 0 {
-		return Message{}, fmt.Errorf("%w: needs delivery, destination, event, epoch ≥ 0, attempt ≥ 1, waited ≥ 0", ErrMalformed)
+	if w.Event == nil || w.Delivery == "" || w.Destination == "" || w.Epoch < 0 || w.Attempt < 1 || w.Waited < 0 || w.Probes < 0 || w.Probes >= w.Attempt {
+		return Message{}, fmt.Errorf("%w: needs delivery, destination, event, epoch ≥ 0, attempt ≥ 1, waited ≥ 0, probes ≥ 0 and below attempt", ErrMalformed)
 	}
 	m := Message{
 		Delivery: w.Delivery, Destination: w.Destination, Epoch: w.Epoch, Attempt: w.Attempt, Replay: w.Replay, NewID: w.NewID,
-		AcceptedAt: instant(w.AcceptedAt), DueAt: instant(w.DueAt), HeldSince: instant(w.HeldSince), Waited: time.Duration(w.Waited) * time.Millisecond, Outcome: w.Outcome,
+		AcceptedAt: instant(w.AcceptedAt), DueAt: instant(w.DueAt), HeldSince: instant(w.HeldSince), Waited: time.Duration(w.Waited) * time.Millisecond,
+		Probes: w.Probes, Outcome: w.Outcome,
 		Event: events.Event{ID: w.Event.ID, Source: w.Event.Source, Type: w.Event.Type, Subject: w.Event.Subject,
 			DataContentType: w.Event.DataContentType, DataSchema: w.Event.DataSchema, Time: w.Event.Time, Extensions: w.Event.Extensions},
 	}

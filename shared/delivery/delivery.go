@@ -53,6 +53,7 @@ type Message struct {
 	DueAt       time.Time     // not before; zero: at once. For waits longer than a queue's delay
 	Waited      time.Duration // scheduled waits so far: what age limits count. Time lost to our own faults is not in it
 	HeldSince   time.Time     // parked since then, because its destination is disabled; zero: not held
+	Probes      int           // attempts that found the destination disabled: numbered like any other, but none of the schedule's
 	Outcome     *Outcome      // set: the attempt was made, only the ledger still has to learn of it
 }
 
@@ -90,7 +91,7 @@ func (m *Message) Restart() Message {
 	next := *m
 	next.Epoch++
 	next.Attempt = 1
-	next.Waited = 0
+	next.Waited, next.Probes = 0, 0
 	next.DueAt, next.HeldSince = time.Time{}, time.Time{}
 	next.Outcome = nil
 	return next

@@ -24,7 +24,7 @@ func message(data []byte) delivery.Message {
 		Event: events.Event{ID: "1", Source: "/shop", Type: "order.created", Subject: "s", DataContentType: "application/json", DataSchema: "urn:x",
 			Time: "2026-01-02T03:04:05Z", Extensions: map[string]string{"tenant": "acme"}, Data: data},
 		AcceptedAt: time.UnixMilli(1_700_000_000_123), DueAt: time.UnixMilli(1_700_000_900_000), HeldSince: time.UnixMilli(1_700_000_000_500),
-		Waited:  90 * time.Second,
+		Waited: 90 * time.Second, Probes: 1,
 		Outcome: &delivery.Outcome{Owner: "o", Unclaimed: true, State: "waiting", Code: 503, Reason: "http-503"},
 	}
 }
@@ -97,6 +97,7 @@ func TestRoundTrip(t *testing.T) {
 		m.Event.ID, m.Event.Subject = text.Draw(t, "id"), text.Draw(t, "subject")
 		m.Event.Extensions = rapid.MapOfN(rapid.StringMatching(`[a-z0-9]{1,5}`), text, 1, 4).Draw(t, "extensions")
 		m.Epoch, m.Attempt = rapid.IntRange(0, 1000).Draw(t, "epoch"), rapid.IntRange(1, 1000).Draw(t, "attempt")
+		m.Probes = rapid.IntRange(0, m.Attempt-1).Draw(t, "probes")
 		roundTrip(t, m)
 	})
 }
@@ -139,7 +140,7 @@ func TestReserveHoldsWhatIsAddedLater(t *testing.T) {
 	m.Event.Data = []byte(text[:low])
 	later := m.Restart()
 	later.Epoch, later.Attempt, later.AcceptedAt, later.DueAt, later.HeldSince = 1e9, 1e9, time.Now(), time.Now(), time.Now()
-	later.Waited, later.Replay, later.NewID = 1e6*time.Hour, true, true
+	later.Waited, later.Probes, later.Replay, later.NewID = 1e6*time.Hour, 1e9-1, true, true
 	later.Outcome = &delivery.Outcome{Owner: strings.Repeat("o", 64), Unclaimed: true, State: "delivered", Code: 599, Reason: strings.Repeat("r", 128)}
 	body, err := later.Encode(delivery.MaxBytes)
 	if err != nil || len(body) > queue.MaxBytes-1024 {
@@ -161,6 +162,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"no destination":     {`{"v":1,"delivery":"x","attempt":1,` + event + `}`, delivery.ErrMalformed},
 		"attempt 0":          {`{"v":1,"delivery":"x","destination":"d",` + event + `}`, delivery.ErrMalformed},
 		"negative epoch":     {`{"v":1,"delivery":"x","destination":"d","attempt":1,"epoch":-1,` + event + `}`, delivery.ErrMalformed},
+		"more probes":        {`{"v":1,"delivery":"x","destination":"d","attempt":2,"probes":2,` + event + `}`, delivery.ErrMalformed},
+		"negative probes":    {`{"v":1,"delivery":"x","destination":"d","attempt":2,"probes":-1,` + event + `}`, delivery.ErrMalformed},
 		"no event":           {`{"v":1,"delivery":"x","destination":"d","attempt":1}`, delivery.ErrMalformed},
 		"bad base64":         {`{"v":1,"delivery":"x","destination":"d","attempt":1,"base64":"%",` + event + `}`, delivery.ErrMalformed},
 		"bad zip":            {`{"v":1,"zip":"AAAA"}`, delivery.ErrMalformed},
@@ -221,11 +224,11 @@ func TestPublicID(t *testing.T) {
 func TestSuccessorAndRestart(t *testing.T) {
 	m := message([]byte("{}"))
 	next := m.Successor(time.Minute)
-	if next.Epoch != 2 || next.Attempt != 4 || next.Waited != 150*time.Second || !next.DueAt.IsZero() || !next.HeldSince.IsZero() || next.Outcome != nil {
+	if next.Epoch != 2 || next.Attempt != 4 || next.Waited != 150*time.Second || next.Probes != 1 || !next.DueAt.IsZero() || !next.HeldSince.IsZero() || next.Outcome != nil {
 		t.Errorf("%+v", next)
 	}
 	again := m.Restart()
-	if again.Epoch != 3 || again.Attempt != 1 || again.Waited != 0 || !again.DueAt.IsZero() || !again.HeldSince.IsZero() || again.Outcome != nil || !again.Replay {
+	if again.Epoch != 3 || again.Attempt != 1 || again.Waited != 0 || again.Probes != 0 || !again.DueAt.IsZero() || !again.HeldSince.IsZero() || again.Outcome != nil || !again.Replay {
 		t.Errorf("%+v", again)
 	}
 	if m.Epoch != 2 || m.Attempt != 3 || m.Outcome == nil {

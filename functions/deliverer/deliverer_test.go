@@ -1,0 +1,92 @@
+package deliverer_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/downstream"
+	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/outcome"
+)
+
+func answering(r downstream.Result) func(context.Context, downstream.Attempt) downstream.Result {
+	return func(context.Context, downstream.Attempt) downstream.Result { return r }
+}
+
+var (
+	gone     = answering(downstream.Result{Verdict: downstream.Gone, Code: 410, Reason: "http-410"})
+	failing  = answering(downstream.Result{Verdict: downstream.Retry, Code: 500, Reason: "http-500"})
+	rejected = answering(downstream.Result{Verdict: downstream.Reject, Code: 400, Reason: "http-400", Detail: "no"})
+)
+
+// A destination that answers 410 for ever must not keep its deliveries for ever: whether one was a probe or only waited, it is given up when
+// it has been held too long.
+func TestHeldTooLongIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.answer = gone
+		began := time.Now()
+		m := message("1", "crm")
+		for time.Since(began) < longestPark+48*time.Hour {
+			if err := w.deliver(m)[0]; err != nil {
+				want(t, err, outcome.Deferred)
+				time.Sleep(outcome.Of(err).Delay)
+				continue
+			}
+			next, _ := w.deliveries.take(t)
+			if len(next) == 0 {
+				break
+			}
+			m = next[0]
+			time.Sleep(max(time.Until(m.DueAt), time.Minute))
+		}
+		letters, _ := w.deadLetters.take(t)
+		if len(letters) != 1 {
+			t.Fatalf("after %v there are %d dead letters; the message is at attempt %d, held since %v", time.Since(began), len(letters), m.Attempt, m.HeldSince)
+		}
+		if held := time.Since(began); held < longestPark {
+			t.Errorf("given up after %v", held)
+		}
+		if l := letters[0]; l.Epoch != 1 || l.Attempt != 1 || !l.HeldSince.IsZero() || !l.DueAt.IsZero() || l.Waited != 0 {
+			t.Errorf("dead letter %+v", l)
+		}
+	})
+}
+
+// Attempts that met a disabled destination are not held against the delivery: once it answers again, the whole schedule is left.
+func TestProbesSpendNothingOfTheSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.answer = gone
+		m := message("1", "crm")
+		for range 5 {
+			want(t, w.deliver(m)[0], outcome.Acknowledged)
+			next, _ := w.deliveries.take(t)
+			if len(next) != 1 {
+				t.Fatalf("%d successors", len(next))
+			}
+			m = next[0]
+			time.Sleep(time.Until(m.DueAt))
+		}
+		w.answer = failing
+		attempts := 0
+		for {
+			want(t, w.deliver(m)[0], outcome.Acknowledged)
+			attempts++
+			next, _ := w.deliveries.take(t)
+			if len(next) == 0 {
+				break
+			}
+			m = next[0]
+			time.Sleep(2 * time.Hour)
+		}
+		if attempts != 3 {
+			t.Errorf("%d attempts after the destination was back, the schedule has 3", attempts)
+		}
+		if letters, _ := w.deadLetters.take(t); len(letters) != 1 || w.row(m).State != ledger.Dead {
+			t.Errorf("%d dead letters, %+v", len(letters), w.row(m))
+		}
+	})
+}
