@@ -38,6 +38,10 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 			granted = append(granted, j)
 		case g.Verdict == ledger.Busy:
 			outcomes[j.record] = d.busy(g.LeaseUntil, errors.New("another worker holds this delivery"))
+		case g.Verdict == ledger.Duplicate, g.Verdict == ledger.Stale:
+			outcomes[j.record] = nil
+		default: // what is not understood is never dropped
+			outcomes[j.record] = outcome.Defer(d.spread(faultWait), fmt.Errorf("the ledger's verdict %q is unknown", g.Verdict))
 		}
 	}
 	d.deliver(ctx, granted, outcomes)

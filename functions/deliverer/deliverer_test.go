@@ -90,3 +90,59 @@ func TestProbesSpendNothingOfTheSchedule(t *testing.T) {
 		}
 	})
 }
+
+// A verdict that nobody knows, or no answer at all, never acknowledges.
+func TestUnknownAnswersNeverAcknowledge(t *testing.T) {
+	for name, claim := range map[string]func([]ledger.Claim) []ledger.Answer{
+		"unknown verdict": func(c []ledger.Claim) []ledger.Answer { return make([]ledger.Answer, len(c)) },
+		"no answer":       func([]ledger.Claim) []ledger.Answer { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.store.claim = claim
+				for _, err := range w.deliver(message("1", "crm"), message("2", "crm")) {
+					want(t, err, outcome.Deferred)
+				}
+				if len(w.calls) != 0 {
+					t.Errorf("%d calls without a claim", len(w.calls))
+				}
+			})
+		})
+	}
+	t.Run("settle without an answer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.store.settle = func(context.Context, []ledger.Settlement) []error { return nil }
+			want(t, w.deliver(message("1", "crm"))[0], outcome.Acknowledged)
+			if sent, _ := w.deliveries.take(t); len(sent) != 1 || sent[0].Outcome == nil {
+				t.Errorf("the outcome is in neither the ledger nor a message: %+v", sent)
+			}
+		})
+	})
+	t.Run("held without an answer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.deadLetters.silent = true
+			want(t, w.deliver(message("1", "unheard-of"))[0], outcome.Retried)
+		})
+	})
+}
+
+// What could not be made durable comes back when its lease is over, not at once to find it live.
+func TestUnsentFutureComesBackWithTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.answer = failing
+		w.deliveries.refuse = errDown
+		m := message("1", "crm")
+		o := want(t, w.deliver(m)[0], outcome.Retried)
+		row := w.row(m)
+		if row.State != ledger.Claimed {
+			t.Fatalf("settled without a successor: %+v", row)
+		}
+		if back := time.Now().Add(o.Delay); back.Before(row.LeaseUntil) || back.After(row.LeaseUntil.Add(5*time.Second)) {
+			t.Errorf("back %v after the lease's end", back.Sub(row.LeaseUntil))
+		}
+	})
+}

@@ -124,11 +124,18 @@ func (d *Deliverer) send(ctx context.Context, s *sendings, sent func(j *job, err
 		if len(part.list.messages) == 0 {
 			continue
 		}
-		for i, err := range part.to.Send(ctx, part.list.messages) {
-			sent(part.list.jobs[i], err)
+		errs := part.to.Send(ctx, part.list.messages)
+		for i, j := range part.list.jobs {
+			err := errUnanswered
+			if len(errs) == len(part.list.messages) {
+				err = errs[i]
+			}
+			sent(j, err)
 		}
 	}
 }
+
+var errUnanswered = errors.New("the queue did not answer for each message")
 
 // sending makes the queue message of m, due after wait. Waits beyond what a queue can delay are told by DueAt: the message comes back
 // and is delayed again.
