@@ -124,7 +124,7 @@ func (d *Deliverer) before(ctx context.Context, reserve time.Duration) (context.
 // then the record is acknowledged. A job that fails at one step does not reach the next.
 func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 	futures := &sendings{}
-	var unstarted, durable []*job
+	var unstarted, delivered, durable []*job
 	for _, j := range jobs {
 		if j.result.Verdict == downstream.NotStarted {
 			unstarted = append(unstarted, j)
@@ -135,9 +135,11 @@ func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 			continue
 		}
 		if j.plan.Future == ledger.Nothing {
-			durable = append(durable, j)
+			delivered = append(delivered, j)
 		}
 	}
+	// Successes wait for no other's future: a queue that hangs would leave them unsettled, and their effects would be repeated.
+	d.settle(ctx, delivered, outcomes)
 	d.send(ctx, futures, func(j *job, err error) {
 		if err != nil {
 			// The attempt is not settled: when the lease is over, the redelivered message decides again.

@@ -146,3 +146,25 @@ func TestUnsentFutureComesBackWithTheLease(t *testing.T) {
 		}
 	})
 }
+
+// A queue that hangs while the successor of one delivery is sent must not keep the books of its neighbours from being written: unwritten, their
+// effects would be repeated.
+func TestHangingQueueLeavesNeighboursSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.deliveries.hang = true
+		w.answer = func(_ context.Context, a downstream.Attempt) downstream.Result {
+			if a.Event.ID == "bad" {
+				return downstream.Result{Verdict: downstream.Retry, Code: 500, Reason: "http-500"}
+			}
+			return downstream.Result{Verdict: downstream.Delivered, Code: 200}
+		}
+		good, bad := message("good", "crm"), message("bad", "crm")
+		outcomes := w.deliver(good, bad)
+		want(t, outcomes[0], outcome.Acknowledged)
+		want(t, outcomes[1], outcome.Retried)
+		if row := w.row(good); row.State != ledger.Delivered {
+			t.Errorf("the neighbour stands as %+v", row)
+		}
+	})
+}
