@@ -25,7 +25,7 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 	for i, j := range jobs {
 		requests[i] = j.request()
 	}
-	var granted []*job
+	var granted, late []*job
 	grants := d.cfg.Ledger.Claim(ctx, requests)
 	for i, g := range grants {
 		j := jobs[i]
@@ -34,6 +34,8 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 		case g.Leader != i:
 		case g.Err != nil:
 			outcomes[j.record] = outcome.Defer(d.spread(faultWait), fmt.Errorf("no claim could be made: %w", g.Err))
+		case g.Verdict == ledger.Granted && d.tooLate(ctx, j.destination) != nil: // claiming took long
+			late = append(late, j)
 		case g.Verdict == ledger.Granted:
 			granted = append(granted, j)
 		case g.Verdict == ledger.Busy:
@@ -44,6 +46,7 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 			outcomes[j.record] = outcome.Defer(d.spread(faultWait), fmt.Errorf("the ledger's verdict %q is unknown", g.Verdict))
 		}
 	}
+	d.release(ctx, late, outcomes)
 	d.deliver(ctx, granted, outcomes)
 	for i, g := range grants {
 		if g.Leader != i {

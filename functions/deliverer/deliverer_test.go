@@ -168,3 +168,35 @@ func TestHangingQueueLeavesNeighboursSettled(t *testing.T) {
 		}
 	})
 }
+
+// An attempt that would have less than its time, because claiming took long, is not begun and not spent.
+func TestNoAttemptWithoutItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.store.claim = func(c []ledger.Claim) []ledger.Answer {
+			time.Sleep(25 * time.Second)
+			return w.store.Memory.Claim(context.Background(), c)
+		}
+		w.answer = func(ctx context.Context, _ downstream.Attempt) downstream.Result {
+			select {
+			case <-ctx.Done():
+				return downstream.Result{Reason: downstream.ReasonTimeout}
+			case <-time.After(29 * time.Second):
+				return downstream.Result{Verdict: downstream.Delivered, Code: 200}
+			}
+		}
+		m := message("1", "slow")
+		want(t, w.deliver(m)[0], outcome.Deferred)
+		if len(w.calls) != 0 {
+			t.Errorf("%d calls", len(w.calls))
+		}
+		if row := w.row(m); row.State != ledger.Claimed || row.Attempt != 1 || !row.LeaseUntil.IsZero() {
+			t.Errorf("not released: %+v", row)
+		}
+		w.store.claim = nil
+		want(t, w.deliver(m)[0], outcome.Acknowledged)
+		if row := w.row(m); row.State != ledger.Delivered || row.Attempt != 1 {
+			t.Errorf("in the end %+v", row)
+		}
+	})
+}

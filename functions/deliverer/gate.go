@@ -28,12 +28,20 @@ func (d *Deliverer) gate(ctx context.Context, set *registry.Set, j *job, held *s
 	if until, is := d.disabled.until(m.Destination, now); is {
 		return false, d.park(j, until, held)
 	}
-	if deadline, is := ctx.Deadline(); is && deadline.Sub(now) < attemptTimeout(destination)+d.cfg.Headroom {
-		return false, outcome.Defer(noTimeWait, fmt.Errorf("%v left in this invocation is too little for an attempt of up to %v",
-			deadline.Sub(now).Round(time.Millisecond), attemptTimeout(destination)))
+	if err := d.tooLate(ctx, destination); err != nil {
+		return false, outcome.Defer(noTimeWait, err)
 	}
 	j.destination = destination
 	return true, nil
+}
+
+// tooLate says that the invocation has less time left than an attempt at the destination may take.
+func (d *Deliverer) tooLate(ctx context.Context, destination *registry.Destination) error {
+	deadline, is := ctx.Deadline()
+	if left := deadline.Sub(d.cfg.Now()); is && left < attemptTimeout(destination)+d.cfg.Headroom {
+		return fmt.Errorf("%v left in this invocation is too little for an attempt of up to %v", left.Round(time.Millisecond), attemptTimeout(destination))
+	}
+	return nil
 }
 
 func attemptTimeout(d *registry.Destination) time.Duration {
