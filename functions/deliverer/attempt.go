@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/batch"
@@ -89,7 +90,8 @@ func (d *Deliverer) deliver(ctx context.Context, jobs []*job, outcomes []error) 
 		defer close(results)
 		defer func() {
 			if p := recover(); p != nil {
-				d.cfg.Logger.Error("adapter panicked; its unanswered attempts are left to SQS", "panic", fmt.Sprint(p))
+				// The type alone: the text could hold payload.
+				d.cfg.Logger.Error("adapter panicked; its unanswered attempts are left to SQS", "panic", fmt.Sprintf("%T", p))
 			}
 		}()
 		d.cfg.Adapter.Deliver(attemptCtx, attempts, func(i int, r downstream.Result) { results <- result{jobs[i], r} })
@@ -290,7 +292,16 @@ func (d *Deliverer) logAttempt(ctx context.Context, j *job) {
 	}
 	d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "attempt failed",
 		slog.String("delivery", string(j.message.Delivery)), slog.String("destination", j.message.Destination),
-		slog.String("tenant", j.message.Event.Tenant()), slog.String("event", j.message.Event.ID),
+		slog.String("tenant", j.message.Event.Tenant()), slog.String("event", brief(j.message.Event.ID)),
 		slog.Int("epoch", j.message.Epoch), slog.Int("attempt", j.message.Attempt), slog.Int("code", j.result.Code),
 		slog.String("reason", j.result.Reason), slog.String("detail", j.result.Detail), slog.String("then", string(j.plan.Future)))
+}
+
+// brief bounds an id of the producer's for a log line.
+func brief(id string) string {
+	const most = 128
+	if len(id) <= most {
+		return id
+	}
+	return strings.ToValidUTF8(id[:most], "") + "…"
 }

@@ -2,13 +2,18 @@ package deliverer_test
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/waybill"
 )
 
 func answering(r downstream.Result) func(context.Context, downstream.Attempt) downstream.Result {
@@ -197,6 +202,105 @@ func TestNoAttemptWithoutItsTime(t *testing.T) {
 		want(t, w.deliver(m)[0], outcome.Acknowledged)
 		if row := w.row(m); row.State != ledger.Delivered || row.Attempt != 1 {
 			t.Errorf("in the end %+v", row)
+		}
+	})
+}
+
+// A dead letter at the limit of size says why, however long the event's id is.
+func TestDeadLetterAtTheLimitHasItsReason(t *testing.T) {
+	for name, id := range map[string]string{"short id": "1", "longest id": strings.Repeat("i", 60<<10), "longest id, escaped": strings.Repeat("<", 60<<10)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.answer = rejected
+				m := message(id, "crm")
+				m.Event.Data = fill(t, m)
+				want(t, w.deliver(m)[0], outcome.Acknowledged)
+				letters, raw := w.deadLetters.take(t)
+				if len(raw) != 1 {
+					t.Fatalf("%d dead letters", len(raw))
+				}
+				_, _, note, err := waybill.Detach(raw[0].Body, raw[0].Attributes)
+				if err != nil || note.Reason != "http-400" || note.Code != 400 || note.Detail != "no" || note.Attempts != 1 || note.Destination != "crm" {
+					t.Errorf("note %.300v, %v", note, err)
+				}
+				if letters[0].Event.ID != id {
+					t.Error("the event is another one")
+				}
+				if strings.Contains(w.logged(t), strings.Repeat("i", 2000)) {
+					t.Error("the log holds ids of any length")
+				}
+			})
+		})
+	}
+}
+
+// fill gives incompressible data with which the message has the largest size that the router sends.
+func fill(t *testing.T, m delivery.Message) []byte {
+	t.Helper()
+	random := make([]byte, 1<<20)
+	_, _ = rand.Read(random)
+	text := base64.RawURLEncoding.EncodeToString(random)
+	m.Event.Data = []byte(`""`)
+	empty, err := m.Encode(10 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := []byte(`"` + text[:delivery.MaxBytes-len(empty)] + `"`)
+	m.Event.Data = data
+	if full, err := m.Encode(delivery.MaxBytes); err != nil || len(full) != delivery.MaxBytes {
+		t.Fatalf("%d bytes, %v", len(full), err)
+	}
+	return data
+}
+
+// Whatever a message at the limit becomes, it can be sent.
+func TestEveryFormFitsAtTheLimit(t *testing.T) {
+	for name, prepare := range map[string]func(*world){
+		"successor": func(w *world) { w.answer = failing },
+		"held":      func(w *world) { w.answer = gone },
+		"outcome": func(w *world) {
+			w.store.settle = func(_ context.Context, s []ledger.Settlement) []error {
+				return []error{ledger.ErrUnknown}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				prepare(w)
+				m := message("1", "slow")
+				m.Waited = 300 * time.Hour
+				m.Event.Data = fill(t, m)
+				for range 3 {
+					want(t, w.deliver(m)[0], outcome.Acknowledged)
+					next, raw := w.deliveries.take(t)
+					if len(raw) != 1 {
+						t.Fatalf("%d messages", len(raw))
+					}
+					noted, ok := waybill.Attach(raw[0], waybill.Note{EventID: "0b9f0d6c-7c8a-4f0e-a5a8-6d8ad3d9c6a1", AcceptedAt: time.Now()})
+					if !ok || noted.Size() > 1<<20 {
+						t.Errorf("%d bytes, note attached: %t", noted.Size(), ok)
+					}
+					if next[0].Outcome != nil {
+						break
+					}
+					m = next[0]
+					time.Sleep(time.Hour)
+				}
+			})
+		})
+	}
+}
+
+// What a panicking adapter says may hold payload.
+func TestPanicOfAnAdapterIsNotQuoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.panicky()
+		want(t, w.deliver(message("1", "crm"))[0], outcome.Retried)
+		if strings.Contains(w.logged(t), "payload") {
+			t.Errorf("the log quotes the panic: %s", w.log.String())
 		}
 	})
 }

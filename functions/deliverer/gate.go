@@ -164,10 +164,15 @@ func (d *Deliverer) deadLetter(j *job, attempts int, reason, detail string, code
 	if err != nil {
 		return m, err
 	}
-	m, complete := waybill.Attach(m, waybill.Note{
+	note := waybill.Note{
 		Reason: reason, Code: code, Detail: detail, Attempts: attempts, AcceptedAt: j.message.AcceptedAt, FailedAt: d.cfg.Now(),
 		EventID: j.message.Event.ID, Destination: j.message.Destination,
-	})
+	}
+	m, complete := waybill.Attach(m, note)
+	if !complete { // an id can be 64 KiB long, and it stands in the message too
+		note.EventID = ""
+		m, complete = waybill.Attach(m, note)
+	}
 	if !complete {
 		d.cfg.Logger.Error("dead letter carries no reason, it did not fit", "delivery", j.message.Delivery, "reason", reason, "code", code)
 	}
