@@ -11,7 +11,8 @@ import (
 // MaxMessageBytes bounds body and message attributes together. It is the limit of SQS: 1 MiB.
 const MaxMessageBytes = 1 << 20
 
-// Input is one message as it lies on a queue. Decode only reads it.
+// Input is one message as it lies on a queue. Decode only reads it. What is inside an SNS notification sees SNS's own
+// id, topic, time and attributes in place of MessageID, EventID, QueueARN, SentAt and Attributes.
 type Input struct {
 	MessageID  string               // SQS message id: the event's id where nothing else gives one
 	QueueARN   string               // the source of events that name none
@@ -93,10 +94,9 @@ func recognisers() [6]recogniser {
 
 // Decode turns one message into the CloudEvents it holds, as the table in the package documentation says.
 //
-// A nil error means that every event passes Validate and has the extension "tenant"; there are none only where all that the
-// message held was Dropped. Otherwise the
-// error is an *InvalidError and no event of the message is returned: a batch is valid as a whole or
-// not at all. Decode is deterministic, keeps no reference to Attributes and is safe for concurrent
+// A nil error means that every event passes Validate and has the extension "tenant"; there are none only
+// where all that the message held was Dropped. Otherwise the error is an *InvalidError and no event of the
+// message is returned: a batch is valid as a whole or not at all. Decode is deterministic, keeps no reference to Attributes and is safe for concurrent
 // use; strings of the events may share memory with Body.
 func Decode(in Input) (Decoded, error) {
 	if size := in.sizeBytes(); size > MaxMessageBytes {

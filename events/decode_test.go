@@ -109,6 +109,24 @@ func checkInvalid(t *testing.T, err error, form events.Form, code, field string)
 
 const head = `"specversion":"1.0","id":"1","source":"/s","type":"t"`
 
+// notification is what SNS writes, around the members given; id and time are left to them.
+func notification(members string) string {
+	return `{"Type":"Notification","TopicArn":"arn:aws:sns:eu-west-1:123456789012:parcels",` + members + `}`
+}
+
+// s3Record is a record of S3, as short as one may be; without a sequencer where that is empty.
+func s3Record(key, sequencer string) string {
+	if sequencer != "" {
+		sequencer = `,"sequencer":"` + sequencer + `"`
+	}
+	return `{"eventSource":"aws:s3","awsRegion":"us-west-2","eventTime":"2026-11-22T09:58:00.123Z","eventName":"ObjectCreated:Put",` +
+		`"responseElements":{"x-amz-request-id":"R1"},"s3":{"bucket":{"name":"b"},"object":{"key":"` + key + `"` + sequencer + `}}}`
+}
+
+func s3Notification(records int) string {
+	return `{"Records":[` + strings.Repeat(s3Record("k", "1")+",", records-1) + s3Record("k", "1") + `]}`
+}
+
 // TestInvalid holds the refusals that would crowd the samples.
 func TestInvalid(t *testing.T) {
 	ce, batch, binary := events.FormCloudEvent, events.FormBatch, events.FormBinary
@@ -173,6 +191,42 @@ func TestInvalid(t *testing.T) {
 		{"binary: content type", events.Input{Body: "x", Attributes: attributes("ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t", "content-type", "x")}, binary, "bad-cloudevent", "content-type"},
 		{"eventbridge: empty type", events.Input{Body: `{"id":"1","source":"s","detail-type":"","detail":{}}`}, events.FormEventBridge, "bad-cloudevent", "detail-type"},
 		{"eventbridge: resources", events.Input{Body: `{"id":"1","source":"s","detail-type":"t","detail":{},"resources":{}}`}, events.FormEventBridge, "bad-eventbridge", "resources"},
+		{"sns: type of a member", events.Input{Body: notification(`"Message":"x","MessageId":7`)}, events.FormSNS, "bad-sns", "MessageId"},
+		{"sns: half a surrogate pair", events.Input{Body: notification(`"Message":"\ud800"`)}, events.FormSNS, "bad-sns", "Message"},
+		{"sns: null message", events.Input{Body: notification(`"Message":null`)}, events.FormSNS, "bad-sns", "Message"},
+		{"sns: empty message", events.Input{Body: notification(`"Message":""`)}, events.FormSNS, "bad-sns", "Message"},
+		{"sns: topic is no URI", events.Input{Body: `{"Type":"Notification","TopicArn":"arn:aws:sns:r:1:a b","Message":"x"}`}, events.FormSNS, "bad-sns", "TopicArn"},
+		{"sns: topic is null", events.Input{Body: `{"Type":"Notification","TopicArn":null,"Message":"x"}`}, events.FormSNS, "bad-sns", "TopicArn"},
+		{"sns: two types", events.Input{Body: notification(`"Message":"x","Type":"Other"`)}, events.FormSNS, "duplicate-member", "Type"},
+		{"sns: end of a subscription", events.Input{Body: `{"Type":"UnsubscribeConfirmation","TopicArn":"arn:aws:sns:r:1:t","Message":"x"}`}, events.FormSNS, "sns-confirmation", "Type"},
+		{"sns: confirmation inside", events.Input{Body: notification(`"Message":"{\"Type\":\"SubscriptionConfirmation\",\"TopicArn\":\"arn:aws:sns:r:1:t\"}"`)}, events.FormSNS, "sns-confirmation", "Message.Type"},
+		{"sns: attributes are a list", events.Input{Body: notification(`"Message":"x","MessageAttributes":[]`)}, events.FormSNS, "bad-sns", "MessageAttributes"},
+		{"sns: attribute without type", events.Input{Body: notification(`"Message":"x","MessageAttributes":{"a":{"Value":"1"}}`)}, events.FormSNS, "bad-sns", "MessageAttributes.a.Type"},
+		{"sns: attribute without value", events.Input{Body: notification(`"Message":"x","MessageAttributes":{"a":{"Type":"String"}}`)}, events.FormSNS, "bad-sns", "MessageAttributes.a.Value"},
+		{"sns: binary attribute without value", events.Input{Body: notification(`"Message":"x","MessageAttributes":{"a":{"Type":"Binary"}}`)}, events.FormSNS, "bad-sns", "MessageAttributes.a.Value"},
+		{"sns: value is a number", events.Input{Body: notification(`"Message":"x","MessageAttributes":{"a":{"Type":"Number","Value":7}}`)}, events.FormSNS, "bad-sns", "MessageAttributes.a.Value"},
+		{"sns: value there twice", events.Input{Body: notification(`"Message":"x","MessageAttributes":{"a":{"Type":"String","Value":"1","Value":"2"}}`)}, events.FormSNS, "duplicate-member", "MessageAttributes.a.Value"},
+		{"sns: ce-id is Binary", events.Input{Body: notification(`"Message":"x","MessageAttributes":{"ce-id":{"Type":"Binary","Value":"AA=="}}`)}, binary, "bad-message-attribute", "Message.ce-id"},
+		{"sns: attributes differ in case", events.Input{Body: notification(`"Message":"x","MessageAttributes":{"event-id":{"Type":"String","Value":"1"},"Event-ID":{"Type":"String","Value":"2"}}`)}, events.FormRaw, "bad-message-attribute", "Message.event-id"},
+		{"sns: ids of the queue refused", events.Input{Body: notification(`"Message":"x"`), Attributes: attributes("event-id", "1", "Event-Id", "2")}, events.FormSNS, "bad-message-attribute", "event-id"},
+		{"sns: nothing gives an id", events.Input{Body: notification(`"Message":"x"`)}, events.FormRaw, "bad-cloudevent", "Message.event-id"},
+		{"sns: subject of a raw event", events.Input{MessageID: "1", Body: notification(`"Message":"x","Subject":"a\u0000b"`)}, events.FormRaw, "bad-cloudevent", "Message.subject"},
+		{"sns: empty batch inside", events.Input{Body: notification(`"Message":"[]"`)}, batch, "bad-json-batch", "Message"},
+		{"sns: list that says CloudEvent", events.Input{Body: notification(`"Message":"7","MessageAttributes":{"content-type":{"Type":"String","Value":"application/cloudevents+json"}}`)}, ce, "bad-cloudevent", "Message"},
+		{"sns: EventBridge inside", events.Input{Body: notification(`"Message":"{\"detail-type\":\"t\",\"source\":7,\"detail\":{}}"`)}, events.FormEventBridge, "bad-eventbridge", "Message.source"},
+		{"s3: source escaped", events.Input{Body: `{"Records":[{"eventSource":"\u0061ws:s3"}]}`}, events.FormS3, "bad-s3", "Records[0].s3.bucket.name"},
+		{"s3: lists of records", events.Input{Body: `{"Records":[[` + s3Record("k", "1") + `]]}`}, events.FormS3, "bad-s3", "Records[0]"},
+		{"s3: Records is an object too", events.Input{Body: `{"Records":{},"Records":[` + s3Record("k", "1") + `]}`}, events.FormS3, "duplicate-member", "Records"},
+		{"s3: two sources", events.Input{Body: `{"Records":[` + strings.Replace(s3Record("k", "1"), `{`, `{"eventSource":"aws:ses",`, 1) + `]}`}, events.FormS3, "duplicate-member", "Records[0].eventSource"},
+		{"s3: second without a source", events.Input{Body: `{"Records":[` + s3Record("k", "1") + `,{}]}`}, events.FormS3, "bad-s3", "Records[1].s3.bucket.name"},
+		{"s3: object is a list", events.Input{Body: `{"Records":[` + strings.Replace(s3Record("k", "1"), `"object":{`, `"object":[],"was":{`, 1) + `]}`}, events.FormS3, "bad-s3", "Records[0].s3.object"},
+		{"s3: empty key", events.Input{Body: `{"Records":[` + s3Record("", "1") + `]}`}, events.FormS3, "bad-s3", "Records[0].s3.object.key"},
+		{"s3: key is blank", events.Input{Body: `{"Records":[` + s3Record("  ", "1") + `]}`}, events.FormS3, "bad-cloudevent", "Records[0].s3.object.key"},
+		{"s3: key with a control character", events.Input{Body: `{"Records":[` + s3Record(`a\u0000`, "1") + `]}`}, events.FormS3, "bad-cloudevent", "Records[0].s3.object.key"},
+		{"s3: sequencer is a number", events.Input{Body: `{"Records":[` + strings.Replace(s3Record("k", "1"), `"sequencer":"1"`, `"sequencer":1`, 1) + `]}`}, events.FormS3, "bad-s3", "Records[0].s3.object.sequencer"},
+		{"s3: no time either", events.Input{Body: `{"Records":[` + strings.Replace(s3Record("k", ""), `"eventTime"`, `"was"`, 1) + `]}`}, events.FormS3, "bad-s3", "Records[0].s3.object.sequencer"},
+		{"s3: region with a control character", events.Input{Body: `{"Records":[` + strings.Replace(s3Record("k", "1"), `"us-west-2"`, `"us\t"`, 1) + `]}`}, events.FormS3, "bad-cloudevent", "Records[0].awsRegion"},
+		{"s3: too many records", events.Input{Body: s3Notification(events.MaxBatchEvents + 1)}, events.FormS3, "bad-s3", "Records"},
 		{"raw: content type twice", events.Input{MessageID: "1", QueueARN: "arn:aws:sqs:r:1:q", Body: "x", Attributes: attributes("content-type", "text/plain", "Content-Type", "text/csv")}, events.FormRaw, "bad-message-attribute", "content-type"},
 		{"raw: no message id", events.Input{QueueARN: "arn:aws:sqs:r:1:q", Body: "x"}, events.FormRaw, "bad-cloudevent", "event-id"},
 		{"raw: no queue", events.Input{MessageID: "1", Body: "x"}, events.FormRaw, "bad-cloudevent", "source"},
@@ -205,6 +259,23 @@ func TestForms(t *testing.T) {
 		{"EventBridge entry as PutEvents takes it", `{"DetailType":"t","Source":"s","Detail":"{}"}`, events.FormRaw, `{"DetailType":"t","Source":"s","Detail":"{}"}`, "application/json"},
 		{"EventBridge without detail", `{"detail-type":"t","source":"s"}`, events.FormRaw, `{"detail-type":"t","source":"s"}`, "application/json"},
 		{"EventBridge with unknown members", `{"detail-type":"t","source":"s","detail":[1.0],"new":1,"new":2}`, events.FormEventBridge, `[1.0]`, "application/json"},
+		{"SNS in the wrong case", `{"type":"Notification","TopicArn":"arn:aws:sns:r:1:t","Message":"x"}`, events.FormRaw, `{"type":"Notification","TopicArn":"arn:aws:sns:r:1:t","Message":"x"}`, "application/json"},
+		{"SNS without a topic", `{"Type":"Notification","Message":"x"}`, events.FormRaw, `{"Type":"Notification","Message":"x"}`, "application/json"},
+		{"SNS of another type", `{"Type":"notification","TopicArn":"arn:aws:sns:r:1:t","Message":"x"}`, events.FormRaw, `{"Type":"notification","TopicArn":"arn:aws:sns:r:1:t","Message":"x"}`, "application/json"},
+		{"SNS as Lambda gets it", `{"Records":[{"EventSource":"aws:sns","Sns":{"Type":"Notification","TopicArn":"arn:aws:sns:r:1:t","Message":"x"}}]}`, events.FormRaw, `{"Records":[{"EventSource":"aws:sns","Sns":{"Type":"Notification","TopicArn":"arn:aws:sns:r:1:t","Message":"x"}}]}`, "application/json"},
+		{"SNS with an escaped type", `{"Type":"\u004eotification","TopicArn":"arn:aws:sns:r:1:t","Message":" 1.0 "}`, events.FormSNS, ` 1.0 `, "application/json"},
+		{"SNS before S3", `{"Type":"Notification","TopicArn":"arn:aws:sns:r:1:t","Message":"x","Records":[{"eventSource":"aws:s3"}]}`, events.FormSNS, "x", "text/plain; charset=utf-8"},
+		{"specversion before SNS", `{` + head + `,"data":1,"topic":"x"}`, events.FormCloudEvent, "1", ""},
+		{"EventBridge before SNS", `{"detail-type":"t","source":"s","detail":1,"Type":"Notification","TopicArn":"arn:aws:sns:r:1:t","Message":"x"}`, events.FormEventBridge, "1", "application/json"},
+		{"EventBridge before S3", `{"detail-type":"t","source":"s","detail":1,"Records":[{"eventSource":"aws:s3"}]}`, events.FormEventBridge, "1", "application/json"},
+		{"S3 with unknown members", `{"Records":[` + s3Record("k", "1") + `],"new":1,"new":2}`, events.FormS3, s3Record("k", "1"), "application/json"},
+		{"S3 in the wrong case", `{"records":[{"eventSource":"aws:s3"}]}`, events.FormRaw, `{"records":[{"eventSource":"aws:s3"}]}`, "application/json"},
+		{"S3 deeper down", `{"Records":[{"a":{"eventSource":"aws:s3"}}]}`, events.FormRaw, `{"Records":[{"a":{"eventSource":"aws:s3"}}]}`, "application/json"},
+		{"S3 record alone", s3Record("k", "1"), events.FormRaw, s3Record("k", "1"), "application/json"},
+		{"no records", `{"Records":[]}`, events.FormRaw, `{"Records":[]}`, "application/json"},
+		{"Records that are no list", `{"Records":{"eventSource":"aws:s3"}}`, events.FormRaw, `{"Records":{"eventSource":"aws:s3"}}`, "application/json"},
+		{"test event beside records", `{"Event":"s3:TestEvent","Records":[]}`, events.FormRaw, `{"Event":"s3:TestEvent","Records":[]}`, "application/json"},
+		{"test event of another name", `{"Event":"s3:testEvent"}`, events.FormRaw, `{"Event":"s3:testEvent"}`, "application/json"},
 		{"duplicate members of plain JSON", `{"a":1,"a":2}`, events.FormRaw, `{"a":1,"a":2}`, "application/json"},
 		{"scalar", " 12.0\n", events.FormRaw, " 12.0\n", "application/json"},
 		{"number that JSON does not have", "01", events.FormRaw, "01", "text/plain; charset=utf-8"},
@@ -367,6 +438,12 @@ func TestErrorsNeverShowThePayload(t *testing.T) {
 		`{` + head + `,"data":"hunter2"`,
 		`[{` + head + `},"hunter2"]`,
 		`{"detail-type":"t","source":"s","detail":"hunter2","detail":"hunter2"}`,
+		notification(`"Message":"hunter2","Message":"hunter2"`),
+		notification(`"Message":{"hunter2":1}`),
+		notification(`"Message":"hunter2","MessageAttributes":{"a":{"Type":"Binary","Value":"hunter2"}}`),
+		notification(`"Message":"{\"specversion\":\"1.0\",\"data\":\"hunter2\"}"`),
+		`{"Type":"SubscriptionConfirmation","TopicArn":"arn:aws:sns:r:1:t","Token":"hunter2","SubscribeURL":"https://hunter2/"}`,
+		`{"Records":[` + s3Record("k", "1") + `,"hunter2"]}`,
 	} {
 		if _, err := events.Decode(events.Input{Body: body}); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", body, err)
