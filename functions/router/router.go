@@ -8,10 +8,12 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/waybillhq/waybill/events"
@@ -54,101 +56,175 @@ func New(cfg Config) (*Router, error) {
 	return &Router{cfg}, nil
 }
 
-// routing is the work of one batch: the messages to be sent, and which record needs which of them.
-type routing struct {
-	set      *registry.Set
-	messages []queue.Message
-	index    map[delivery.ID]int // position in messages
-	needs    [][]int             // for each record, positions in messages
-
-	events, unmatched, dropped int
-}
-
 // Route is a batch.Func: it gives one outcome for each record, in order.
 func (r *Router) Route(ctx context.Context, records []batch.Record) []error {
-	outcomes := make([]error, len(records))
 	set, err := r.cfg.Destinations.Set(ctx)
 	if err != nil {
-		for i := range outcomes {
-			outcomes[i] = outcome.Defer(deferral, fmt.Errorf("destinations are unknown: %w", err))
-		}
-		return outcomes
+		return slices.Repeat([]error{outcome.Defer(deferral, fmt.Errorf("destinations are unknown: %w", err))}, len(records))
 	}
-	w := &routing{set: set, index: map[delivery.ID]int{}, needs: make([][]int, len(records))}
+	w := &routing{set: set, to: r.cfg.Deliveries, outcomes: make([]error, len(records)), index: map[delivery.ID]int{}}
 	for i, rec := range records {
-		outcomes[i] = batch.Protect(func() error { return w.add(i, rec) })
+		if err := batch.Protect(func() error { return w.route(ctx, i, rec) }); err != nil {
+			w.outcomes[i] = err
+		}
 	}
-	sent := r.cfg.Deliveries.Send(ctx, w.messages)
-	failed := 0
-	for i := range records {
-		for _, m := range w.needs[i] {
-			if sent[m] != nil && outcomes[i] == nil {
-				failed++
-				outcomes[i] = unsent(sent[m])
+	w.flush(ctx)
+	r.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "routed",
+		slog.Int("records", len(records)), slog.Int("events", w.events), slog.Int("deliveries", w.sent),
+		slog.Int("unmatched", w.unmatched), slog.Int("dropped", w.dropped), slog.Int("unsent", w.unsent))
+	return w.outcomes
+}
+
+// What is put together before it is sent. Memory is bounded by it: an event of 1 MiB that a thousand destinations want would
+// otherwise need a gigabyte.
+const (
+	maxLoadBytes    = 16 << 20
+	maxLoadMessages = 10_000
+)
+
+// routing is the work of one batch.
+type routing struct {
+	set      *registry.Set
+	to       queue.Sender
+	outcomes []error // by record
+
+	// The load: messages to be sent next, for each the records that need it, and where each delivery stands in it.
+	messages []queue.Message
+	neededBy [][]int
+	index    map[delivery.ID]int
+	bytes    int
+
+	events, unmatched, dropped, sent, unsent int
+}
+
+// route decodes record i and adds its deliveries to the load. Nothing of a record is added unless all of its events can be forwarded.
+func (w *routing) route(ctx context.Context, i int, rec batch.Record) error {
+	if ctx.Err() != nil {
+		return outcome.Defer(deferral, errTimeUp)
+	}
+	acceptedAt := rec.Note.AcceptedAt
+	if acceptedAt.IsZero() {
+		acceptedAt = rec.SentAt
+	}
+	decoded, err := events.Decode(input(rec))
+	if err != nil {
+		return invalid(err)
+	}
+	wanted := make([][]*registry.Destination, len(decoded.Events))
+	unmatched := 0
+	for n := range decoded.Events {
+		e := &decoded.Events[n]
+		wanted[n] = w.set.Match(e.Tenant(), pattern.NewEvent(e.Attributes(), e.Data))
+		if len(wanted[n]) == 0 {
+			unmatched++
+		}
+		if err := fits(e, wanted[n]); err != nil {
+			return err
+		}
+	}
+	for n, e := range decoded.Events {
+		for _, d := range wanted[n] {
+			if err := w.add(ctx, i, message(e, d.ID, acceptedAt), rec.Trace); err != nil {
+				return err
 			}
 		}
 	}
-	r.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "routed",
-		slog.Int("records", len(records)), slog.Int("events", w.events), slog.Int("deliveries", len(w.messages)),
-		slog.Int("unmatched", w.unmatched), slog.Int("dropped", w.dropped), slog.Int("unsent", failed))
-	return outcomes
+	w.events += len(decoded.Events)
+	w.unmatched += unmatched
+	w.dropped += decoded.Dropped
+	return nil
 }
+
+func message(e events.Event, destination string, acceptedAt time.Time) delivery.Message {
+	return delivery.Message{
+		Delivery: delivery.NewID(e.Tenant(), e.Source, e.ID, destination), Destination: destination, Attempt: 1,
+		Event: e, AcceptedAt: acceptedAt,
+	}
+}
+
+// fits refuses an event that is too large for a delivery message to any of its destinations. Large events are put together once more
+// for it; where nothing can exceed the limit, nothing is.
+func fits(e *events.Event, destinations []*registry.Destination) error {
+	const growth = 6 // of a byte that JSON escapes
+	bytes := len(e.Data)
+	for name, value := range e.Attributes() {
+		bytes += len(name) + len(value)
+	}
+	if len(destinations) == 0 || growth*bytes < delivery.MaxBytes/2 {
+		return nil
+	}
+	longest := slices.MaxFunc(destinations, func(a, b *registry.Destination) int { return cmp.Compare(len(a.ID), len(b.ID)) })
+	m := message(*e, longest.ID, time.Now())
+	body, err := m.Encode(delivery.MaxBytes)
+	if err != nil {
+		return outcome.Reject("unencodable", err)
+	}
+	if len(body) > delivery.MaxBytes {
+		return outcome.Reject("too-large", fmt.Errorf("event %.64q does not fit into a delivery message of %d bytes, compressed %d: send less, or a reference",
+			e.ID, delivery.MaxBytes, len(body)))
+	}
+	return nil
+}
+
+// add adds a delivery that record i needs, unless the load has it already, and sends the load when it is full.
+func (w *routing) add(ctx context.Context, i int, m delivery.Message, trace string) error {
+	if ctx.Err() != nil {
+		return outcome.Defer(deferral, errTimeUp)
+	}
+	if at, ok := w.index[m.Delivery]; ok {
+		w.neededBy[at] = append(w.neededBy[at], i)
+		return nil
+	}
+	body, err := m.Encode(delivery.MaxBytes)
+	if err != nil {
+		return outcome.Reject("unencodable", err)
+	}
+	w.index[m.Delivery] = len(w.messages)
+	w.messages = append(w.messages, queue.Message{Body: body, Group: m.Destination, Trace: trace})
+	w.neededBy = append(w.neededBy, []int{i})
+	if w.bytes += len(body); w.bytes >= maxLoadBytes || len(w.messages) >= maxLoadMessages {
+		w.flush(ctx)
+	}
+	return w.outcomes[i] // if it cannot be routed whole, the rest can wait
+}
+
+// flush sends the load. What was not accepted brings back every record that needs it.
+func (w *routing) flush(ctx context.Context) {
+	if len(w.messages) == 0 {
+		return
+	}
+	errs := w.to.Send(ctx, w.messages)
+	for at, records := range w.neededBy {
+		err := errUnanswered
+		if len(errs) == len(w.messages) {
+			err = errs[at]
+		}
+		if err == nil {
+			w.sent++
+			continue
+		}
+		for _, i := range records {
+			if w.outcomes[i] == nil {
+				w.unsent++
+				w.outcomes[i] = unsent(err)
+			}
+		}
+	}
+	clear(w.messages) // lets go of the bodies
+	w.messages, w.neededBy, w.bytes = w.messages[:0], w.neededBy[:0], 0
+	clear(w.index)
+}
+
+var (
+	errUnanswered = errors.New("the queue did not answer for each message")
+	errTimeUp     = errors.New("time was up before all deliveries were sent")
+)
 
 func unsent(err error) error {
 	if errors.Is(err, queue.ErrTooLarge) {
 		return outcome.Reject("too-large", err)
 	}
 	return outcome.Defer(deferral, fmt.Errorf("deliveries could not be sent: %w", err))
-}
-
-// add decodes record i and adds its deliveries. On error nothing of the record is added.
-func (w *routing) add(i int, rec batch.Record) error {
-	decoded, err := events.Decode(input(rec))
-	if err != nil {
-		return invalid(err)
-	}
-	acceptedAt := rec.Note.AcceptedAt
-	if acceptedAt.IsZero() {
-		acceptedAt = rec.SentAt
-	}
-	var added []queue.Message
-	var ids []delivery.ID
-	unmatched := 0
-	for _, e := range decoded.Events {
-		destinations := w.set.Match(e.Tenant(), pattern.NewEvent(e.Attributes(), e.Data))
-		if len(destinations) == 0 {
-			unmatched++
-		}
-		for _, d := range destinations {
-			m := delivery.Message{
-				Delivery: delivery.NewID(e.Tenant(), e.Source, e.ID, d.ID), Destination: d.ID, Attempt: 1,
-				Event: e, AcceptedAt: acceptedAt,
-			}
-			body, err := m.Encode(delivery.MaxBytes)
-			if err != nil {
-				return outcome.Reject("unencodable", err)
-			}
-			if len(body) > delivery.MaxBytes {
-				return outcome.Reject("too-large", fmt.Errorf("event %q does not fit into a delivery message of %d bytes, compressed %d: send less, or a reference",
-					e.ID, delivery.MaxBytes, len(body)))
-			}
-			ids = append(ids, m.Delivery)
-			added = append(added, queue.Message{Body: body, Group: d.ID, Trace: rec.Trace})
-		}
-	}
-	for n, m := range added {
-		at, ok := w.index[ids[n]]
-		if !ok {
-			at = len(w.messages)
-			w.index[ids[n]] = at
-			w.messages = append(w.messages, m)
-		}
-		w.needs[i] = append(w.needs[i], at)
-	}
-	w.events += len(decoded.Events)
-	w.unmatched += unmatched
-	w.dropped += decoded.Dropped
-	return nil
 }
 
 func invalid(err error) error {

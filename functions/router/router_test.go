@@ -1,12 +1,13 @@
 package router_test
 
 import (
-	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,49 +18,63 @@ import (
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
-	"github.com/waybillhq/waybill/shared/waybill"
 )
 
-// sender accepts messages but those that refuse names.
-type sender struct {
-	sent   []queue.Message
-	refuse func(queue.Message) error
+var accepted = time.UnixMilli(1_780_000_000_123).UTC()
+
+// outbox is a queue's sending end that remembers what it accepted, and the most that it held at once.
+type outbox struct {
+	sent      []delivery.Message
+	keep      bool // false: only count
+	count     int
+	mostBytes int
+	calls     int
+	refuse    func(delivery.Message) error
+	silent    bool
 }
 
-func (s *sender) Send(_ context.Context, messages []queue.Message) []error {
+func (o *outbox) Send(_ context.Context, messages []queue.Message) []error {
+	o.calls++
 	errs := make([]error, len(messages))
+	bytes := 0
 	for i, m := range messages {
-		if s.refuse != nil {
-			errs[i] = s.refuse(m)
+		bytes += m.Size()
+		if !o.keep {
+			o.count++
+			continue
 		}
-		if errs[i] == nil {
-			s.sent = append(s.sent, m)
+		d, err := delivery.Decode(m.Body)
+		if err == nil && o.refuse != nil {
+			err = o.refuse(d)
 		}
+		if errs[i] = err; err == nil {
+			o.sent = append(o.sent, d)
+			o.count++
+		}
+	}
+	o.mostBytes = max(o.mostBytes, bytes)
+	if o.silent {
+		return nil
 	}
 	return errs
 }
 
-// unknown is a source whose destinations are not known now.
-type unknown struct{}
-
-func (unknown) Set(context.Context) (*registry.Set, error) { return nil, errors.New("unreachable") }
-
-func destinations(t *testing.T) registry.Source {
+// open makes a router to the numbered destinations d-0 … d-n, which want everything, and only, which wants events of type "only".
+func open(t *testing.T, n int, to queue.Sender) *router.Router {
 	t.Helper()
-	webhook := `"type":"webhook","webhook":{"url":"http://127.0.0.1/","secrets":["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]}`
-	set, err := registry.Parse([]byte(`{"destinations":[
-		{"id":"all","tenant":"*",`+webhook+`},
-		{"id":"orders","tenant":"*","pattern":{"type":["order"]},`+webhook+`},
-		{"id":"acme","tenant":"acme",`+webhook+`}]}`), registry.Options{})
+	var all []string
+	one := func(id, pattern string) {
+		all = append(all, fmt.Sprintf(`{"id":%q,"tenant":"*","type":"webhook","webhook":{"url":"https://%s.example","secrets":["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]},"pattern":%s}`, id, id, pattern))
+	}
+	for i := range n {
+		one(fmt.Sprintf("d-%d", i), `{"type":[{"anything-but":["only","nobody"]}]}`)
+	}
+	one("only", `{"type":["only"]}`)
+	set, err := registry.Parse([]byte(`{"destinations":[`+strings.Join(all, ",")+`]}`), registry.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return registry.Fixed(set)
-}
-
-func newRouter(t *testing.T, s *sender) *router.Router {
-	t.Helper()
-	r, err := router.New(router.Config{Destinations: destinations(t), Deliveries: s, Logger: slog.New(slog.DiscardHandler)})
+	r, err := router.New(router.Config{Destinations: registry.Fixed(set), Deliveries: to, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,185 +82,121 @@ func newRouter(t *testing.T, s *sender) *router.Router {
 }
 
 func record(id, body string) batch.Record {
-	return batch.Record{MessageID: id, Body: body, QueueARN: "arn:aws:sqs:us-east-1:000000000000:ingress", SentAt: time.UnixMilli(1_700_000_000_000), Trace: "Root=1-" + id}
+	return batch.Record{MessageID: id, Body: body, SentAt: accepted, QueueARN: "arn:aws:sqs:eu-central-1:123456789012:ingress", ReceiveCount: 1}
 }
 
 func event(id, kind, data string) string {
-	return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/s","type":%q,"data":%s}`, id, kind, data)
+	return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/test","type":%q,"data":%s}`, id, kind, data)
 }
 
-// route gives what a router does with records: outcomes, and delivery messages by destination and event.
-func route(t *testing.T, s *sender, records ...batch.Record) ([]outcome.Error, map[string]delivery.Message) {
-	t.Helper()
-	var outcomes []outcome.Error
-	for _, err := range newRouter(t, s).Route(t.Context(), records) {
-		outcomes = append(outcomes, outcome.Of(err))
+func kinds(errs []error) (all []outcome.Kind) {
+	for _, err := range errs {
+		all = append(all, outcome.Of(err).Kind)
 	}
-	if len(outcomes) != len(records) {
-		t.Fatalf("%d outcomes for %d records", len(outcomes), len(records))
-	}
-	routed := map[string]delivery.Message{}
-	for _, sent := range s.sent {
-		m, err := delivery.Decode(sent.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if sent.Group != m.Destination || sent.Delay != 0 || !strings.HasPrefix(sent.Trace, "Root=1-") {
-			t.Errorf("message to %s: group %q, delay %s, trace %q", m.Destination, sent.Group, sent.Delay, sent.Trace)
-		}
-		routed[m.Destination+" "+m.Event.ID] = m
-	}
-	if len(routed) != len(s.sent) {
-		t.Errorf("%d messages for %d deliveries", len(s.sent), len(routed))
-	}
-	return outcomes, routed
+	return all
 }
 
-func TestMissingConfigListsEveryProblem(t *testing.T) {
-	_, err := router.New(router.Config{})
-	for _, name := range []string{"Config.Destinations", "Config.Deliveries"} {
-		if err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%v does not name %s", err, name)
-		}
+// What the router holds in memory is bounded, however many destinations want however large an event.
+func TestFanOutIsBounded(t *testing.T) {
+	large := `"` + strings.Repeat("x", 900<<10) + `"`
+	var many []string
+	for i := range 1000 {
+		many = append(many, event(fmt.Sprint(i), "t", `1`))
 	}
-}
-
-func TestOneMessagePerMatch(t *testing.T) {
-	accepted := time.UnixMilli(1_600_000_000_000)
-	resent := record("m2", event("b", "order", `{"n": 1.0}`))
-	resent.Note = waybill.Note{AcceptedAt: accepted}
-	outcomes, routed := route(t, &sender{}, record("m1", event("a", "parcel", `1`)), resent, record("m3", event("b", "order", `{"n": 1.0}`)))
-	for i, o := range outcomes {
-		if o.Kind != outcome.Acknowledged {
-			t.Errorf("record %d: %v", i, o.Err)
-		}
-	}
-	if len(routed) != 3 {
-		t.Errorf("routed %v", routed)
-	}
-	m := routed["orders b"]
-	if m.Epoch != 0 || m.Attempt != 1 || !m.AcceptedAt.Equal(accepted) || string(m.Event.Data) != `{"n": 1.0}` || m.Delivery != delivery.NewID("default", "/s", "b", "orders") {
-		t.Errorf("message %+v", m)
-	}
-	if at := routed["all a"].AcceptedAt; !at.Equal(time.UnixMilli(1_700_000_000_000)) {
-		t.Errorf("accepted at %s", at)
+	for name, c := range map[string]struct {
+		destinations int
+		records      []batch.Record
+		deliveries   int
+	}{
+		"one large event":      {40, []batch.Record{record("a", event("1", "t", large))}, 40},
+		"six large events":     {8, []batch.Record{record("a", event("1", "t", large)), record("b", event("2", "t", large)), record("c", event("3", "t", large)), record("d", event("4", "t", large)), record("e", event("5", "t", large)), record("f", event("6", "t", large))}, 48},
+		"batch of many events": {20, []batch.Record{record("a", "["+strings.Join(many, ",")+"]")}, 20_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			to := &outbox{}
+			errs := open(t, c.destinations, to).Route(t.Context(), c.records)
+			for i, err := range errs {
+				if err != nil {
+					t.Errorf("record %d: %.200v", i, err)
+				}
+			}
+			if to.count != c.deliveries {
+				t.Errorf("%d deliveries, want %d", to.count, c.deliveries)
+			}
+			if to.mostBytes > 20<<20 {
+				t.Errorf("%d MiB held at once", to.mostBytes>>20)
+			}
+		})
 	}
 }
 
-func TestInvalidEventsAreRejectedAlone(t *testing.T) {
-	outcomes, routed := route(t, &sender{},
-		record("m1", event("a", "order", `1`)),
-		record("m2", `{"specversion":"1.0","id":"x","type":"t"}`),
-		record("m3", `[`+event("c", "order", `1`)+`,{"specversion":"1.0"}]`))
-	kinds := []outcome.Kind{outcome.Acknowledged, outcome.Rejected, outcome.Rejected}
-	for i, o := range outcomes {
-		if o.Kind != kinds[i] || o.Kind == outcome.Rejected && (o.Reason == "" || o.Err == nil) {
-			t.Errorf("record %d: %+v", i, o)
-		}
-	}
-	if _, half := routed["all c"]; half {
-		t.Error("half of an invalid batch was routed")
-	}
-	if _, ok := routed["all a"]; !ok {
-		t.Errorf("the neighbour is missing: %v", routed)
-	}
-}
-
-// TestTooLargeEvents: what compresses is forwarded, what does not is rejected with a reason, and neither harms its neighbours.
-func TestTooLargeEvents(t *testing.T) {
-	// Six and a half bits of information in each byte: compressed and in base64 it is longer than before.
-	noise := make([]byte, 1<<20-512)
-	random := rand.New(rand.NewPCG(1, 1))
-	for i := range noise {
-		noise[i] = byte('#' + random.IntN('['-'#'+1))
-		if random.IntN(2) == 0 {
-			noise[i] = byte(']' + random.IntN('~'-']'+1))
-		}
-	}
-	outcomes, routed := route(t, &sender{},
-		record("m1", event("small", "order", `1`)),
-		record("m2", event("noise", "order", `"`+string(noise)+`"`)),
-		record("m3", event("zeros", "order", `"`+strings.Repeat("0", 1<<20-512)+`"`)))
-	if o := outcomes[1]; o.Kind != outcome.Rejected || o.Reason != "too-large" || !strings.Contains(o.Err.Error(), "reference") {
-		t.Errorf("noise: %+v", o)
-	}
-	for key, m := range routed {
-		if body, err := m.Encode(delivery.MaxBytes); err != nil || len(body) > delivery.MaxBytes {
-			t.Errorf("%s: %d bytes, %v", key, len(body), err)
-		}
-	}
-	for _, i := range []int{0, 2} {
-		if outcomes[i].Kind != outcome.Acknowledged {
-			t.Errorf("record %d: %+v", i, outcomes[i])
-		}
-	}
-	if m := routed["orders zeros"]; len(m.Event.Data) != 1<<20-512+2 {
-		t.Errorf("the compressed event has %d bytes", len(m.Event.Data))
-	}
-}
-
-// TestQueueRefusesSize: what the queue itself finds too large is rejected, not tried for ever.
-func TestQueueRefusesSize(t *testing.T) {
-	s := &sender{refuse: func(m queue.Message) error {
-		if strings.Contains(m.Body, "large") {
-			return fmt.Errorf("sending: %w", queue.ErrTooLarge)
+// A message whose deliveries were sent in part only comes back, and its neighbours do not.
+func TestOnlyWhatWasNotSentComesBack(t *testing.T) {
+	to := &outbox{keep: true, refuse: func(m delivery.Message) error {
+		if m.Event.ID == "2" && m.Destination == "d-1" {
+			return errors.New("down")
 		}
 		return nil
 	}}
-	outcomes, _ := route(t, s, record("m1", event("large", "order", `1`)), record("m2", event("b", "order", `1`)))
-	if o := outcomes[0]; o.Kind != outcome.Rejected || o.Reason != "too-large" || outcomes[1].Kind != outcome.Acknowledged {
-		t.Errorf("outcomes %+v", outcomes)
+	errs := open(t, 3, to).Route(t.Context(), []batch.Record{
+		record("a", event("1", "t", "1")), record("b", event("2", "t", "1")), record("c", event("3", "nobody", "1")), record("d", `{"specversion":"9"}`),
+		record("e", event("2", "t", "1")),
+	})
+	if got := kinds(errs); !slices.Equal(got, []outcome.Kind{outcome.Acknowledged, outcome.Deferred, outcome.Acknowledged, outcome.Rejected, outcome.Deferred}) {
+		t.Errorf("outcomes %v", got)
+	}
+	if to.count != 5 {
+		t.Errorf("%d deliveries", to.count)
+	}
+	silent := &outbox{silent: true}
+	if got := kinds(open(t, 1, silent).Route(t.Context(), []batch.Record{record("a", event("1", "t", "1"))})); !slices.Equal(got, []outcome.Kind{outcome.Deferred}) {
+		t.Errorf("a queue that does not answer: %v", got)
 	}
 }
 
-// TestPartialSendFailures: a record is acknowledged only if every delivery of every event in it was sent.
-func TestPartialSendFailures(t *testing.T) {
-	s := &sender{refuse: func(m queue.Message) error {
-		if m.Group == "orders" && strings.Contains(m.Body, `"id":"b"`) {
-			return errors.New("throttled")
-		}
-		return nil
-	}}
-	outcomes, routed := route(t, s,
-		record("m1", event("a", "order", `1`)),
-		record("m2", event("b", "order", `1`)),
-		record("m3", `[`+event("c", "order", `1`)+`,`+event("b", "order", `1`)+`]`), // shares the delivery that failed
-		record("m4", event("d", "parcel", `1`)))
-	want := []outcome.Kind{outcome.Acknowledged, outcome.Deferred, outcome.Deferred, outcome.Acknowledged}
-	for i, o := range outcomes {
-		if o.Kind != want[i] || o.Kind == outcome.Deferred && o.Delay <= 0 {
-			t.Errorf("record %d: %+v, want %v", i, o, want[i])
-		}
+// A message with one event too large to forward is refused whole, before any of its deliveries is sent.
+func TestTooLargeIsRefusedWhole(t *testing.T) {
+	to := &outbox{keep: true}
+	random := make([]byte, 1<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
+	noise := base64.StdEncoding.EncodeToString(random) // compressed, and in base64 again, it is as long as before
+	body := "[" + event("1", "t", `1`) + "," + event("2", "t", `"`+noise[:1_046_900]+`"`) + "]"
+	if len(body) > 1<<20 {
+		t.Fatalf("%d bytes: the test's message cannot be sent", len(body))
 	}
-	if len(routed) != 6 { // all four events to all, a and c to orders
-		t.Errorf("%d deliveries: %v", len(routed), routed)
+	errs := open(t, 3, to).Route(t.Context(), []batch.Record{record("a", body)})
+	if o := outcome.Of(errs[0]); o.Kind != outcome.Rejected || o.Reason != "too-large" {
+		t.Errorf("%.200v", errs[0])
+	}
+	if to.count != 0 {
+		t.Errorf("%d deliveries sent", to.count)
 	}
 }
 
-func TestUnknownDestinationsDeferEverything(t *testing.T) {
-	s := &sender{}
-	r, err := router.New(router.Config{Destinations: unknown{}, Deliveries: s, Logger: slog.New(slog.DiscardHandler)})
+// When time is up, nothing more is put together and what is left comes back.
+func TestTimeIsUp(t *testing.T) {
+	to := &outbox{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	errs := open(t, 3, to).Route(ctx, []batch.Record{record("a", event("1", "t", "1")), record("b", event("2", "nobody", "1"))})
+	if got := kinds(errs); !slices.Equal(got, []outcome.Kind{outcome.Deferred, outcome.Deferred}) || to.count != 0 {
+		t.Errorf("%v, %d sent", got, to.count)
+	}
+}
+
+type unknown struct{}
+
+func (unknown) Set(context.Context) (*registry.Set, error) { return nil, errors.New("down") }
+
+func TestUnknownDestinationsDefer(t *testing.T) {
+	r, err := router.New(router.Config{Destinations: unknown{}, Deliveries: &outbox{}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range r.Route(t.Context(), []batch.Record{record("m1", event("a", "order", `1`)), record("m2", `not an event`)}) {
-		if o := outcome.Of(err); o.Kind != outcome.Deferred || o.Delay <= 0 {
-			t.Errorf("outcome %+v", o)
-		}
+	if got := kinds(r.Route(t.Context(), []batch.Record{record("a", "x"), record("b", "y")})); !slices.Equal(got, []outcome.Kind{outcome.Deferred, outcome.Deferred}) {
+		t.Errorf("%v", got)
 	}
-	if len(s.sent) > 0 {
-		t.Errorf("%d messages were sent", len(s.sent))
-	}
-}
-
-func TestSummaryHoldsNoPayload(t *testing.T) {
-	var log bytes.Buffer
-	r, err := router.New(router.Config{Destinations: destinations(t), Deliveries: &sender{}, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Route(t.Context(), []batch.Record{record("m1", event("a", "order", `"sesame"`)), record("m2", `{"specversion":"1.0","data":"sesame"}`)})
-	if !strings.Contains(log.String(), `"records":2`) || !strings.Contains(log.String(), `"deliveries":2`) || strings.Contains(log.String(), "sesame") {
-		t.Errorf("log %s", log.String())
+	if _, err := router.New(router.Config{}); err == nil || !strings.Contains(err.Error(), "Destinations") || !strings.Contains(err.Error(), "Deliveries") {
+		t.Errorf("missing settings: %v", err)
 	}
 }
