@@ -106,7 +106,7 @@ func (w *routing) route(ctx context.Context, i int, rec batch.Record) error {
 	if acceptedAt.IsZero() {
 		acceptedAt = rec.SentAt
 	}
-	decoded, err := events.Decode(input(rec))
+	decoded, err := events.Decode(input(rec, acceptedAt))
 	if err != nil {
 		return invalid(err)
 	}
@@ -236,13 +236,14 @@ func invalid(err error) error {
 	return outcome.Reject(reason, err)
 }
 
-func input(rec batch.Record) events.Input {
+// input is the record as package events reads it. Its time is that of its first acceptance: a copy that was sent again is the same event.
+func input(rec batch.Record, acceptedAt time.Time) events.Input {
 	attributes := make(map[string]events.Attribute, len(rec.Attributes))
 	for name, a := range rec.Attributes {
 		attributes[name] = events.Attribute{DataType: a.DataType, StringValue: a.String, BinaryValue: a.Binary}
 	}
 	return events.Input{
 		MessageID: rec.MessageID, QueueARN: rec.QueueARN, GroupID: rec.Group, EventID: rec.Note.EventID,
-		SentAt: rec.SentAt, Body: rec.Body, Attributes: attributes,
+		SentAt: acceptedAt, Body: rec.Body, Attributes: attributes,
 	}
 }

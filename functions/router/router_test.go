@@ -18,6 +18,7 @@ import (
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/waybill"
 )
 
 var accepted = time.UnixMilli(1_780_000_000_123).UTC()
@@ -170,6 +171,25 @@ func TestTooLargeIsRefusedWhole(t *testing.T) {
 	}
 	if to.count != 0 {
 		t.Errorf("%d deliveries sent", to.count)
+	}
+}
+
+// An event is the same whichever copy of its message is routed: the id, and the time, which is when it was accepted.
+func TestCopyOfAMessageIsTheSameEvent(t *testing.T) {
+	to := &outbox{keep: true}
+	first := record("original", "plain text")
+	again := record("copy", "plain text")
+	again.SentAt = accepted.Add(time.Hour)
+	again.Note = waybill.Note{EventID: "original", AcceptedAt: accepted}
+	r := open(t, 1, to)
+	for _, rec := range []batch.Record{first, again} {
+		if err := r.Route(t.Context(), []batch.Record{rec})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := to.sent[0], to.sent[1]
+	if a.Delivery != b.Delivery || a.Event.ID != b.Event.ID || a.Event.Time != b.Event.Time || !a.AcceptedAt.Equal(b.AcceptedAt) {
+		t.Errorf("first %+v\nagain %+v", a, b)
 	}
 }
 
