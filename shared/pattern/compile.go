@@ -12,20 +12,33 @@ import (
 
 // place is where the compiler stands.
 type place struct {
-	path      string
-	attribute bool // on a CloudEvents attribute, whose value is always a string
+	path      string   // in the pattern, as problems name it
+	in        []string // in the event: the names down to here, without any $or
+	attribute bool     // on a CloudEvents attribute, whose value is always a string
+	inOr      bool     // somewhere inside a $or
 }
 
-func (p place) field(name string) place {
-	return place{path: jsontree.Field(p.path, name), attribute: p.attribute}
+// inside gives the place of something with a name that is not a field of the event, such as an operator's argument.
+func (p place) inside(name string) place {
+	p.path = jsontree.Field(p.path, name)
+	return p
+}
+
+// member gives the place of a field.
+func (p place) member(name string) place {
+	p.in = append(slices.Clip(p.in), name)
+	return p.inside(name)
 }
 
 func (p place) index(i int) place {
-	return place{path: jsontree.Index(p.path, i), attribute: p.attribute}
+	p.path = jsontree.Index(p.path, i)
+	return p
 }
 
 type compiler struct {
-	problems []Problem
+	problems     []Problem
+	combinations int  // of the objects of every $or so far
+	tooMany      bool // of them, or of conditions; nothing is multiplied out any more
 }
 
 func (c *compiler) fail(path string, offset int, message, fix string) {
@@ -33,7 +46,7 @@ func (c *compiler) fail(path string, offset int, message, fix string) {
 }
 
 func compile(text json.RawMessage) (*Pattern, error) {
-	c := &compiler{}
+	c := &compiler{combinations: 1}
 	root, err := jsontree.Parse(text, MaxDepth)
 	if err != nil {
 		var syntax *jsontree.SyntaxError
@@ -56,28 +69,39 @@ func (c *compiler) pattern(root *jsontree.Node) *Pattern {
 		c.fail(at.path, root.Offset, "must be an object, is "+root.Kind.String(), "leave it out to receive every event")
 		return nil
 	}
-	c.repeated(at, root)
 	pattern := &Pattern{}
-	for _, m := range root.Members {
-		inner := at.field(m.Name)
-		if m.Name == "data" {
-			pattern.data = c.field(inner, m)
-			continue
-		}
-		inner.attribute = true
-		if c.attributeName(inner, m) {
-			pattern.attributes = append(pattern.attributes, c.field(inner, m))
-		}
+	if len(root.Members) == 0 {
+		return pattern
+	}
+	for _, w := range c.object(at, root) {
+		pattern.branches = append(pattern.branches, newBranch(w))
 	}
 	return pattern
 }
 
+// object compiles the members of an object, all of which must fit, into the ways to fit them.
+func (c *compiler) object(at place, object *jsontree.Node) []way {
+	c.repeated(at, object)
+	_, hasOr := object.Get(orKeyword)
+	var taken claims
+	ways := []way{nil}
+	for _, m := range object.Members {
+		var of []way
+		if m.Name == orKeyword {
+			of = c.or(at, m)
+		} else {
+			of = c.field(at.member(m.Name), m)
+		}
+		if hasOr { // without one, names that differ cannot mean the same field
+			taken = c.claim(taken, of)
+		}
+		ways = c.both(object, at, ways, of)
+	}
+	return ways
+}
+
 // attributeName refuses names that no CloudEvent can have: such a condition would never fit, or always.
 func (c *compiler) attributeName(at place, m jsontree.Member) bool {
-	if m.Name == orKeyword {
-		c.unknown(at, m, combinations())
-		return false
-	}
 	valid := m.Name != "" && strings.IndexFunc(m.Name, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
 	}) < 0
@@ -95,41 +119,38 @@ func (c *compiler) attributeName(at place, m jsontree.Member) bool {
 	return false
 }
 
-// orKeyword is never a field's name: EventBridge reads it as an operator.
-const orKeyword = "$or"
-
 // field compiles one name and what stands under it. The result is unfit for matching if it reported a problem.
-func (c *compiler) field(at place, m jsontree.Member) *field {
-	f := &field{name: m.Name}
+func (c *compiler) field(at place, m jsontree.Member) []way {
+	if at.inOr && slices.Contains(reserved(), m.Name) {
+		c.fail(at.path, m.Offset, fmt.Sprintf("%q cannot be the name of a field inside %s", m.Name, orKeyword),
+			"name a field, and put the operator into its array")
+		return nil
+	}
+	if len(at.in) == 1 && m.Name != "data" {
+		at.attribute = true
+		if !c.attributeName(at, m) {
+			return nil
+		}
+	}
 	switch m.Value.Kind {
 	case jsontree.Array:
-		f.leaf = c.leaf(at, m.Value)
+		return []way{{{at: at, offset: m.Offset, leaf: c.leaf(at, m.Value)}}}
 	case jsontree.Object:
 		if at.attribute {
 			c.objectUnderAttribute(at, m.Value)
-			return f
+			return nil
 		}
-		f.below = c.below(at, m.Value)
-	default:
-		c.fail(at.path, m.Value.Offset, "must be an array of alternatives, is "+m.Value.Kind.String(), arrayFix(at, m))
+		return c.below(at, m.Value)
 	}
-	return f
+	c.fail(at.path, m.Value.Offset, "must be an array of alternatives, is "+m.Value.Kind.String(), arrayFix(at, m))
+	return nil
 }
 
-func (c *compiler) below(at place, object *jsontree.Node) []*field {
+func (c *compiler) below(at place, object *jsontree.Node) []way {
 	if len(object.Members) == 0 {
 		c.fail(at.path, object.Offset, "the object is empty", "name a field in it, or leave it out")
 	}
-	c.repeated(at, object)
-	var fields []*field
-	for _, m := range object.Members {
-		if m.Name == orKeyword {
-			c.unknown(at.field(m.Name), m, combinations())
-			continue
-		}
-		fields = append(fields, c.field(at.field(m.Name), m))
-	}
-	return fields
+	return c.object(at, object)
 }
 
 // arrayFix recognises the commonest slip: an operator without its array.
@@ -147,7 +168,7 @@ func (c *compiler) objectUnderAttribute(at place, object *jsontree.Node) {
 			fix = fmt.Sprintf("put the operator into an array: [{%q: …}]", object.Members[0].Name)
 		}
 	}
-	if at.path == "pattern.detail" {
+	if at.in[0] == "detail" {
 		fix = `write "data", which is what an EventBridge event's detail becomes`
 	}
 	c.fail(at.path, object.Offset, "is an attribute and has no fields", fix)
@@ -175,7 +196,7 @@ func (c *compiler) alternative(at place, item *jsontree.Node, to *leaf) {
 			c.notString(at, item)
 			return
 		}
-		to.exact[scalar{item.Kind, item.Text}] = struct{}{}
+		to.equal(scalar{item.Kind, item.Text})
 	}
 }
 
@@ -190,6 +211,6 @@ func (c *compiler) notString(at place, value *jsontree.Node) {
 
 func (c *compiler) repeated(at place, object *jsontree.Node) {
 	for m := range object.Repeated() {
-		c.fail(at.field(m.Name).path, m.Offset, "appears twice in the same object", "merge the two")
+		c.fail(at.inside(m.Name).path, m.Offset, "appears twice in the same object", "merge the two")
 	}
 }

@@ -13,6 +13,22 @@ type scalar struct {
 	text string
 }
 
+// branch is one way to fit a pattern: all of its conditions must hold.
+type branch struct {
+	attributes []*field // all of them leaves
+	data       *field   // nil if nothing is asked of the payload
+	conditions way      // the same, side by side
+}
+
+func (b *branch) fits(e *Event) bool {
+	for _, f := range b.attributes {
+		if !f.fits(e.attribute(f.name)) {
+			return false
+		}
+	}
+	return b.data == nil || b.data.fits(e.payload())
+}
+
 // field is one name of a pattern: a leaf with alternatives, or an inner field with fields below it.
 type field struct {
 	name  string
@@ -24,7 +40,18 @@ type field struct {
 type leaf struct {
 	exact  map[scalar]struct{}
 	tests  []func(scalar) bool
-	absent bool // {"exists": false} is among them
+	keys   []key // one for every alternative but absence
+	absent bool  // {"exists": false} is among them
+}
+
+func (l *leaf) equal(s scalar) {
+	l.exact[s] = struct{}{}
+	l.keys = append(l.keys, key{kind: equalTo, scalar: s})
+}
+
+func (l *leaf) test(accepts func(scalar) bool, k key) {
+	l.tests = append(l.tests, accepts)
+	l.keys = append(l.keys, k)
 }
 
 // fits decides for one field. A field is *found* if a value present in the document satisfies it, and *absent* if it
@@ -110,21 +137,28 @@ func member(object map[string]any, name string) any {
 
 // anyScalar reports whether the value is a scalar that satisfies test, or an array, however nested, that contains one.
 func anyScalar(value any, test func(scalar) bool) bool {
-	switch value := value.(type) {
-	case string:
-		return test(scalar{jsontree.String, value})
-	case json.Number:
-		return test(scalar{jsontree.Number, value.String()})
-	case bool:
-		return test(scalar{jsontree.Bool, strconv.FormatBool(value)})
-	case nil:
-		return test(scalar{kind: jsontree.Null})
-	case []any:
-		for _, element := range value {
+	if elements, ok := value.([]any); ok {
+		for _, element := range elements {
 			if anyScalar(element, test) {
 				return true
 			}
 		}
+		return false
 	}
-	return false
+	s, ok := asScalar(value)
+	return ok && test(s)
+}
+
+func asScalar(value any) (scalar, bool) {
+	switch value := value.(type) {
+	case string:
+		return scalar{jsontree.String, value}, true
+	case json.Number:
+		return scalar{jsontree.Number, value.String()}, true
+	case bool:
+		return scalar{jsontree.Bool, strconv.FormatBool(value)}, true
+	case nil:
+		return scalar{kind: jsontree.Null}, true
+	}
+	return scalar{}, false
 }

@@ -19,9 +19,6 @@ type table []operator
 
 // names lists the known operators for a refusal.
 func (t table) names() string {
-	if len(t) == 0 {
-		return "none"
-	}
 	names := make([]string, len(t))
 	for i, o := range t {
 		names[i] = o.name
@@ -44,47 +41,76 @@ func (t table) find(name string) (operator, bool) {
 func alternatives() table {
 	return table{
 		{"anything-but", compileAnythingBut},
+		{"cidr", compileCIDR},
+		{"equals-ignore-case", only(folded)},
 		{"exists", compileExists},
-		{"prefix", compilePrefix},
-		{"suffix", compileSuffix},
+		{"numeric", compileNumeric},
+		{"prefix", affix(prefixed, prefixedFolded)},
+		{"suffix", affix(suffixed, suffixedFolded)},
+		{"wildcard", only(wildcard)},
 	}
 }
 
 // besides are the operators inside {"anything-but": {…}}.
-func besides() table { return nil }
-
-// affixes are the operators inside {"prefix": {…}} and {"suffix": {…}}.
-func affixes() table { return nil }
-
-// combinations are the operators that stand where a field's name would.
-func combinations() table { return nil }
-
-func compilePrefix(c *compiler, at place, argument *jsontree.Node, to *leaf) {
-	if prefix, ok := c.affix(at, argument, to); ok {
-		to.tests = append(to.tests, func(s scalar) bool {
-			return s.kind == jsontree.String && strings.HasPrefix(s.text, prefix)
-		})
+func besides() table {
+	return table{
+		{"equals-ignore-case", but(folded)},
+		{"prefix", but(nonEmpty(prefixed))},
+		{"suffix", but(nonEmpty(suffixed))},
+		{"wildcard", but(wildcard)},
 	}
 }
 
-func compileSuffix(c *compiler, at place, argument *jsontree.Node, to *leaf) {
-	if suffix, ok := c.affix(at, argument, to); ok {
-		to.tests = append(to.tests, func(s scalar) bool {
-			return s.kind == jsontree.String && strings.HasSuffix(s.text, suffix)
-		})
+// only makes an alternative of one condition on strings.
+func only(compile textCompiler) func(*compiler, place, *jsontree.Node, *leaf) {
+	return func(c *compiler, at place, argument *jsontree.Node, to *leaf) {
+		if argument.Kind == jsontree.Array {
+			c.fail(at.path, argument.Offset, "needs a string, is an array", "write an alternative for each; only anything-but takes a list")
+			return
+		}
+		if t, ok := compile(c, at, argument); ok {
+			to.test(func(s scalar) bool { return s.kind == jsontree.String && t.accepts(s.text) }, t.key)
+		}
 	}
 }
 
-func (c *compiler) affix(at place, argument *jsontree.Node, to *leaf) (string, bool) {
-	switch argument.Kind {
-	case jsontree.String:
-		return argument.Text, true
-	case jsontree.Object:
-		c.operator(at, argument, affixes(), to)
-	default:
-		c.fail(at.path, argument.Offset, "needs a string, is "+argument.Kind.String(), "")
+// affix takes a string, or {"equals-ignore-case": …}.
+func affix(plain, ignoringCase textCompiler) func(*compiler, place, *jsontree.Node, *leaf) {
+	return func(c *compiler, at place, argument *jsontree.Node, to *leaf) {
+		if argument.Kind == jsontree.Object {
+			c.operator(at, argument, table{{"equals-ignore-case", only(ignoringCase)}}, to)
+			return
+		}
+		only(plain)(c, at, argument, to)
 	}
-	return "", false
+}
+
+// but makes an alternative that excludes what the condition accepts, or what any of a list of them does.
+func but(compile textCompiler) func(*compiler, place, *jsontree.Node, *leaf) {
+	return func(c *compiler, at place, argument *jsontree.Node, to *leaf) {
+		values, places := []*jsontree.Node{argument}, []place{at}
+		if argument.Kind == jsontree.Array {
+			values, places = argument.Items, nil
+			for i := range values {
+				places = append(places, at.index(i))
+			}
+			c.emptyList(at, argument)
+		}
+		var excluded []text
+		for i, value := range values {
+			if t, ok := compile(c, places[i], value); ok {
+				excluded = append(excluded, t)
+			}
+		}
+		to.test(func(s scalar) bool {
+			for _, t := range excluded {
+				if s.kind == jsontree.String && t.accepts(s.text) {
+					return false
+				}
+			}
+			return true
+		}, key{kind: present})
+	}
 }
 
 func compileExists(c *compiler, at place, argument *jsontree.Node, to *leaf) {
@@ -92,34 +118,38 @@ func compileExists(c *compiler, at place, argument *jsontree.Node, to *leaf) {
 	case argument.Kind != jsontree.Bool:
 		c.fail(at.path, argument.Offset, "needs true or false, is "+argument.Kind.String(), "")
 	case argument.Text == "true":
-		to.tests = append(to.tests, func(scalar) bool { return true })
+		to.test(func(scalar) bool { return true }, key{kind: present})
 	default:
 		to.absent = true
 	}
 }
 
 func compileAnythingBut(c *compiler, at place, argument *jsontree.Node, to *leaf) {
-	switch argument.Kind {
-	case jsontree.Object:
+	if argument.Kind == jsontree.Object {
 		c.operator(at, argument, besides(), to)
 		return
-	case jsontree.Array:
-		if len(argument.Items) == 0 {
-			c.fail(at.path, argument.Offset, "the list is empty", `name at least one value, or use {"exists": true} for any`)
-			return
-		}
-		excluded := make(map[scalar]struct{}, len(argument.Items))
+	}
+	excluded := make(map[scalar]struct{})
+	if argument.Kind == jsontree.Array {
+		c.emptyList(at, argument)
 		for i, item := range argument.Items {
 			c.exclude(at.index(i), item, excluded)
 			if item.Kind != argument.Items[0].Kind {
 				c.fail(at.index(i).path, item.Offset, "the list mixes strings and numbers", "use one kind of value in a list")
 			}
 		}
-		to.exclude(excluded)
-	default:
-		excluded := make(map[scalar]struct{}, 1)
+	} else {
 		c.exclude(at, argument, excluded)
-		to.exclude(excluded)
+	}
+	to.test(func(s scalar) bool {
+		_, hit := excluded[s]
+		return !hit
+	}, key{kind: present})
+}
+
+func (c *compiler) emptyList(at place, list *jsontree.Node) {
+	if len(list.Items) == 0 {
+		c.fail(at.path, list.Offset, "the list is empty", `name at least one value, or use {"exists": true} for any`)
 	}
 }
 
@@ -134,13 +164,6 @@ func (c *compiler) exclude(at place, value *jsontree.Node, excluded map[scalar]s
 	}
 }
 
-func (l *leaf) exclude(excluded map[scalar]struct{}) {
-	l.tests = append(l.tests, func(s scalar) bool {
-		_, hit := excluded[s]
-		return !hit
-	})
-}
-
 // operator compiles an object that must consist of one operator of the table.
 func (c *compiler) operator(at place, n *jsontree.Node, known table, to *leaf) {
 	if len(n.Members) != 1 {
@@ -149,15 +172,11 @@ func (c *compiler) operator(at place, n *jsontree.Node, known table, to *leaf) {
 	}
 	c.repeated(at, n)
 	for _, m := range n.Members {
-		inner := at.field(m.Name)
+		inner := at.inside(m.Name)
 		if o, ok := known.find(m.Name); ok {
 			o.compile(c, inner, m.Value, to)
 			continue
 		}
-		c.unknown(inner, m, known)
+		c.fail(inner.path, m.Offset, fmt.Sprintf("unknown operator %q", m.Name), "known here: "+known.names())
 	}
-}
-
-func (c *compiler) unknown(at place, m jsontree.Member, known table) {
-	c.fail(at.path, m.Offset, fmt.Sprintf("unknown operator %q", m.Name), "known here: "+known.names())
 }

@@ -155,7 +155,7 @@ func refusals() []refusal {
 		{"timeout negative", web("timeout", `"-5s"`), w + "timeout", "use 1s to 30s"},
 
 		// Pattern.
-		{"unknown operator", with("pattern", `{"type": [{"wildcard": "order.*"}]}`), d + "pattern.type[0].wildcard", `unknown operator "wildcard"; known here: `},
+		{"unknown operator", with("pattern", `{"type": [{"regex": "order.*"}]}`), d + "pattern.type[0].regex", `unknown operator "regex"; known here: `},
 		{"pattern without an array", with("pattern", `{"type": "order"}`), d + "pattern.type", "write the value in brackets"},
 		{"null pattern", with("pattern", `null`), d + "pattern", "leave it out to receive every event"},
 		{"pattern with an EventBridge name", with("pattern", `{"detail-type": ["x"]}`), d + "pattern.detail-type", `write "type"`},
