@@ -80,30 +80,36 @@ func (m LedgerMode) String() string {
 type Set struct {
 	ordered []*Destination
 	byID    map[string]*Destination
-	tenants map[string][]entry // without EveryTenant
-	every   []entry            // the destinations of EveryTenant
+	tenants map[string]*group // without EveryTenant
+	every   *group            // the destinations of EveryTenant; nil if there are none
 }
 
-// entry remembers where a destination stood in the file.
-type entry struct {
-	order       int
-	destination *Destination
+// group holds the destinations of one tenant, which are matched together.
+type group struct {
+	orders []int // their places in the file, ascending
+	index  *pattern.Index
 }
 
 func newSet(destinations []*Destination) *Set {
 	s := &Set{
 		ordered: destinations,
 		byID:    make(map[string]*Destination, len(destinations)),
-		tenants: make(map[string][]entry),
+		tenants: make(map[string]*group),
 	}
+	places := make(map[string][]int)
 	for i, d := range destinations {
 		s.byID[d.ID] = d
-		if d.Tenant == EveryTenant {
-			s.every = append(s.every, entry{i, d})
-			continue
-		}
-		s.tenants[d.Tenant] = append(s.tenants[d.Tenant], entry{i, d})
+		places[d.Tenant] = append(places[d.Tenant], i)
 	}
+	for tenant, orders := range places {
+		patterns := make([]*pattern.Pattern, len(orders))
+		for i, order := range orders {
+			patterns[i] = destinations[order].Pattern
+		}
+		s.tenants[tenant] = &group{orders, pattern.NewIndex(patterns)}
+	}
+	s.every = s.tenants[EveryTenant]
+	delete(s.tenants, EveryTenant)
 	return s
 }
 
@@ -113,33 +119,28 @@ func (s *Set) Lookup(id string) (*Destination, bool) {
 	return d, ok
 }
 
-// Match gives the destinations that want an event of that tenant, in the order of the file. Its cost grows with the
-// destinations of that tenant and of EveryTenant, not with other tenants'.
+// Match gives the destinations that want an event of that tenant, in the order of the file. Its cost grows with the event
+// and with the destinations whose patterns it comes near, as pattern.Index says, not with how many there are.
 func (s *Set) Match(tenant string, e *pattern.Event) []*Destination {
-	var wanted []*Destination
-	for d := range s.candidates(tenant) {
-		if d.Pattern.Match(e) {
-			wanted = append(wanted, d)
-		}
+	orders := append(s.tenants[tenant].match(e), s.every.match(e)...)
+	slices.Sort(orders)
+	wanted := make([]*Destination, len(orders))
+	for i, order := range orders {
+		wanted[i] = s.ordered[order]
 	}
 	return wanted
 }
 
-// candidates merges the tenant's destinations with those of every tenant, in the order of the file.
-func (s *Set) candidates(tenant string) iter.Seq[*Destination] {
-	return func(yield func(*Destination) bool) {
-		own, every := s.tenants[tenant], s.every
-		for len(own) > 0 || len(every) > 0 {
-			next := &own
-			if len(own) == 0 || len(every) > 0 && every[0].order < own[0].order {
-				next = &every
-			}
-			if !yield((*next)[0].destination) {
-				return
-			}
-			*next = (*next)[1:]
-		}
+// match gives the places of those that want the event.
+func (g *group) match(e *pattern.Event) []int {
+	if g == nil {
+		return nil
 	}
+	positions := g.index.Match(e)
+	for i, position := range positions {
+		positions[i] = g.orders[position]
+	}
+	return positions
 }
 
 // All gives every destination in the order of the file.

@@ -283,27 +283,6 @@ func TestMatchCostIgnoresOtherTenants(t *testing.T) {
 	}
 }
 
-func BenchmarkMatch(b *testing.B) {
-	for _, others := range []int{0, 9000} {
-		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
-			all := []string{destination(map[string]string{"pattern": `{"type": [{"prefix": "order."}]}`})}
-			for i := range others {
-				all = append(all, destination(map[string]string{"id": fmt.Sprintf(`"d%d"`, i), "tenant": `"other"`}))
-			}
-			set, err := registry.Parse([]byte(file(all...)), registry.Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			event := pattern.NewEvent(maps.All(map[string]string{"type": "order.paid"}), nil)
-			for b.Loop() {
-				if len(set.Match("acme", event)) != 1 {
-					b.Fatal("no match")
-				}
-			}
-		})
-	}
-}
-
 func TestErrorText(t *testing.T) {
 	_, err := registry.Parse([]byte("{\"destinations\": [\n  {\"id\": \"ü\", \"tenant\": 5}]}"), registry.Options{Name: "destinations.json"})
 	if !errors.Is(err, registry.ErrInvalid) {
