@@ -1,0 +1,102 @@
+package waiting
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/delivery"
+)
+
+// Kind says what a bucket holds.
+type Kind string
+
+// The kinds of buckets. Only due and parked ones hold deliveries that wait; what this release does not know is Foreign.
+const (
+	Due        Kind = "due"        // deliveries due in one minute
+	Parked     Kind = "parked"     // deliveries whose destination may not receive, in order of acceptance
+	Marks      Kind = "marks"      // destinations that may have parked deliveries
+	Unreadable Kind = "unreadable" // rows that this release cannot read: a newer one put them
+	Progress   Kind = "progress"   // watermarks and the scan
+	Foreign    Kind = "foreign"
+)
+
+// Bucket is a partition of the waiting room.
+type Bucket struct {
+	Kind        Kind
+	Minute      Minute // of a due bucket
+	Destination string // of a parked bucket
+	Shard       int
+}
+
+const minuteLayout = "2006-01-02T15:04"
+
+// Name is the partition key: "2026-11-03T04:05#3", "parked#orders-crm#3", "marks#3", "unreadable#3", "progress".
+func (b Bucket) Name() string {
+	shard := "#" + strconv.Itoa(b.Shard)
+	switch b.Kind {
+	case Due:
+		return b.Minute.Start().UTC().Format(minuteLayout) + shard
+	case Parked:
+		return string(Parked) + "#" + b.Destination + shard
+	case Progress:
+		return string(Progress)
+	}
+	return string(b.Kind) + shard
+}
+
+// ParseBucket reads a partition key. What is no bucket of this release is Foreign.
+func ParseBucket(name string) Bucket {
+	head, last, ok := cutLast(name, "#")
+	shard, err := strconv.Atoi(last)
+	switch {
+	case name == string(Progress):
+		return Bucket{Kind: Progress}
+	case !ok || err != nil || shard < 0:
+		return Bucket{Kind: Foreign}
+	case head == string(Marks), head == string(Unreadable):
+		return Bucket{Kind: Kind(head), Shard: shard}
+	}
+	if destination, ok := strings.CutPrefix(head, string(Parked)+"#"); ok {
+		return Bucket{Kind: Parked, Destination: destination, Shard: shard}
+	}
+	if t, err := time.Parse(minuteLayout, head); err == nil {
+		return Bucket{Kind: Due, Minute: MinuteOf(t), Shard: shard}
+	}
+	return Bucket{Kind: Foreign}
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// ShardOf spreads deliveries and destinations evenly over the shards.
+func ShardOf(id string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return int(h.Sum32() % Shards)
+}
+
+// dueKey and parkedKey are the sort keys. The same attempt put twice into one bucket is one row.
+func dueKey(m *delivery.Message) string {
+	return fmt.Sprintf("%s#%d#%d", m.Delivery, m.Epoch, m.Attempt)
+}
+
+func parkedKey(m *delivery.Message) string {
+	return acceptedBefore(m.AcceptedAt) + "#" + dueKey(m)
+}
+
+// acceptedBefore is a sort key after all parked rows that were accepted before t and before all others.
+func acceptedBefore(t time.Time) string { return fmt.Sprintf("%014d", max(t.UnixMilli(), 0)) }
+
+// AcceptedBefore says whether the parked row with this key was accepted before t, by milliseconds. A key of another form counts as accepted
+// before everything, so that it is looked at.
+func AcceptedBefore(key string, t time.Time) bool {
+	accepted, _, _ := strings.Cut(key, "#")
+	return len(accepted) != len(acceptedBefore(t)) || accepted < acceptedBefore(t)
+}

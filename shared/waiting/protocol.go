@@ -1,0 +1,142 @@
+package waiting
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Distances in time that keep those who put rows and those who take them apart. README.md tells why they hang together.
+const (
+	// MinDistance is how far ahead a due row must lie when it is put. What is due earlier is delayed by the queue itself. It is more than
+	// LookAhead, so that no row is put where a waker has already looked for rows to send ahead of time.
+	MinDistance = 15 * time.Minute
+	// LookAhead is how far ahead of its clock the waker moves rows. Less than what a queue can delay by a bucket's width at
+	// least, so that nothing comes back before it is due; as long as possible, so that a waker that fails for minutes makes nothing late.
+	LookAhead = 10 * time.Minute
+	// Slack is added to every time after which nothing can come any more.
+	Slack = 5 * time.Minute
+	// ScanEvery is the time between two scans for strays.
+	ScanEvery = time.Hour
+)
+
+// Shards is the number of buckets that share a minute or a parked destination, so that neither is bound by what one partition of
+// DynamoDB can write in a second. A smaller number in a later release makes strays of the rows in shards that are no longer visited.
+const Shards = 8
+
+// Limits are the times that everybody who touches the waiting room must agree on. All are required.
+type Limits struct {
+	// FunctionTimeout is the longest invocation of any function that holds deliveries: a row that it decided to put may arrive that late.
+	FunctionTimeout time.Duration
+	// ClockSkew is the largest difference between any two clocks.
+	ClockSkew time.Duration
+	// MarkCache is how long a holder may rely on having marked a destination. Longer costs fewer writes while much is parked, and
+	// leaves marks of destinations that have recovered standing for longer.
+	MarkCache time.Duration
+	// LongestPark is how long a delivery may be parked. Then it goes to the deliverer, whatever the state of its destination, to be given up.
+	LongestPark time.Duration
+}
+
+func (l Limits) problems() []error {
+	var problems []error
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"FunctionTimeout", l.FunctionTimeout}, {"ClockSkew", l.ClockSkew}, {"MarkCache", l.MarkCache}, {"LongestPark", l.LongestPark},
+	} {
+		if d.value <= 0 {
+			problems = append(problems, fmt.Errorf("waiting: Limits.%s is %v, must be above 0: take it from the topology", d.name, d.value))
+		}
+	}
+	return problems
+}
+
+// Validate reports every limit that is missing, or nil.
+func (l Limits) Validate() error { return errors.Join(l.problems()...) }
+
+// Minute is a minute of UTC, counted from 1970: the time of a due bucket.
+type Minute int64
+
+// MinuteOf is the minute in which t lies.
+func MinuteOf(t time.Time) Minute {
+	s := t.Unix()
+	if s < 0 {
+		s -= 59 // towards the past, not towards zero
+	}
+	return Minute(s / 60)
+}
+
+// Start is the minute's first instant.
+func (m Minute) Start() time.Time { return time.Unix(int64(m)*60, 0) }
+
+// End is the first instant after the minute.
+func (m Minute) End() time.Time { return (m + 1).Start() }
+
+// TooSoon says that a delivery due at due must not be put into a bucket any more, but be delayed by the queue.
+func TooSoon(due, now time.Time) bool { return due.Sub(now) < MinDistance }
+
+// LastMinute is the last bucket that a waker visits.
+func LastMinute(now time.Time) Minute { return MinuteOf(now.Add(LookAhead)) }
+
+// CloseAfter is how long ago a bucket must have ended before it may be closed: the longest that a put can be under way, seen by clocks that
+// differ, and some more.
+func (l Limits) CloseAfter() time.Duration { return l.FunctionTimeout + 2*l.ClockSkew + Slack }
+
+// MayClose says whether a bucket needs no more visits, now being the clock before the visit and left the number of rows that were
+// there after it. Nothing can be put into it any more.
+func (l Limits) MayClose(m Minute, now time.Time, left int) bool {
+	return left == 0 && now.Sub(m.End()) > l.CloseAfter()
+}
+
+// Advance gives the watermark after a visit to the bucket m: buckets are closed one after the other, from the oldest on, so that
+// everything before the watermark is closed and nothing else.
+func Advance(watermark, m Minute, mayClose bool) Minute {
+	if m == watermark && mayClose {
+		return m + 1
+	}
+	return watermark
+}
+
+// MayAdvance says whether a store may write the watermark to over the one it holds, if any: only forward. A slow run would
+// otherwise undo what a faster one has closed.
+func MayAdvance(current Minute, exists bool, to Minute) bool { return !exists || to > current }
+
+// FirstMinute is the watermark of a shard that has none: the oldest bucket that a scan begun at began has found, or where rows can
+// still arrive that the scan has missed.
+func (l Limits) FirstMinute(oldest Minute, found bool, began time.Time) Minute {
+	first := MinuteOf(began.Add(-l.CloseAfter()))
+	if found {
+		first = min(first, oldest)
+	}
+	return first
+}
+
+// MayDelete says whether a row with the given token may be deleted by someone who has read it with the token read. A row that was put again
+// since then has another one and must stay: it may be the only trace of its delivery.
+func MayDelete(token, read string) bool { return token == read }
+
+// Marked says whether a holder that has marked a destination at written needs no new mark at now before it parks a delivery. A clock that was
+// turned back proves nothing.
+func (l Limits) Marked(written, now time.Time) bool {
+	age := now.Sub(written)
+	return age >= 0 && age < l.MarkCache
+}
+
+// ClearAfter is how old a mark must be before it may be cleared. A holder may rely on a mark for MarkCache and be under way with a
+// row for one invocation more; and an earlier mark may arrive an invocation late and hide the later one that it relies on.
+func (l Limits) ClearAfter() time.Duration {
+	return l.MarkCache + 2*l.FunctionTimeout + 2*l.ClockSkew + Slack
+}
+
+// MayClear says whether the mark of a destination may be deleted, now being the clock before the visit that found that many parked
+// rows of it.
+func (l Limits) MayClear(written, now time.Time, rows int) bool {
+	return rows == 0 && now.Sub(written) > l.ClearAfter()
+}
+
+// MayGo says whether a parked delivery goes to the deliverer: when its destination may receive, and when it has been parked
+// for too long, so that it is given up instead of forgotten.
+func (l Limits) MayGo(mayReceive bool, heldSince, now time.Time) bool {
+	return mayReceive || now.Sub(heldSince) >= l.LongestPark
+}
