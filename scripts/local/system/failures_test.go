@@ -12,7 +12,7 @@
 //	a destination is deleted while deliveries for it exist    TestDestinationIsDeleted
 //	DLQ redriven natively                                     TestNativeRedrive, TestNativeRedriveOfDelivered
 //	a new release is rolled back                              TestNewerVersionIsDeferred
-//	destination answers 410                                   TestGoneDestinationIsParked, deliverer.TestHeldTooLong
+//	destination answers 410                                   TestGoneDestinationIsParked, TestHeldTooLongIsGivenUp in functions/deliverer
 //	settle cannot be written                                  TestSettleCannotBeWritten
 //	what deliveries cost                                      TestCostOfTenDeliveries
 //	everything at once                                        TestRandomFaults
