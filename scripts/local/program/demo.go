@@ -51,8 +51,9 @@ func (d *demo) start() { go func() { _ = d.Serve(d.listener) }() }
 
 // Close ends the receiver, started or not.
 func (d *demo) Close() error {
-	_ = d.listener.Close() // closed twice when it was started
-	return d.Receiver.Close()
+	err := d.Receiver.Close()
+	_ = d.listener.Close() // has happened if it was started
+	return err
 }
 
 // newSecret draws a Standard Webhooks secret.

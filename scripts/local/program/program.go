@@ -68,6 +68,7 @@ type run struct {
 	logger   *slog.Logger
 	progress *progress
 	out      io.Writer
+	patience time.Duration      // how long a stop is waited for before it is explained
 	served   chan error         // how serving the endpoint has ended
 	cancel   context.CancelFunc // of everything that runs
 }
@@ -78,7 +79,7 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r := &run{
 		options: o, topology: topology.New(topology.Profile(o.profile)), logger: logger(o, stderr), out: stdout,
-		served: make(chan error, 1), cancel: cancel,
+		patience: 500 * time.Millisecond, served: make(chan error, 1), cancel: cancel,
 	}
 	r.progress = newProgress(o, stdout)
 	defer func() {
@@ -198,9 +199,6 @@ func (r *run) audit() auditor.Books {
 	return r.auditor.Audit(r.system.Queues, r.system.Tables, r.system.Endpoint.Counts())
 }
 
-// patience is how long a stop is waited for before it is explained.
-const patience = 500 * time.Millisecond
-
 // pause stops the functions and waits for what they are doing, whatever has become of the caller's context.
 func (r *run) pause() error {
 	var longest time.Duration
@@ -210,11 +208,16 @@ func (r *run) pause() error {
 	longest += 5 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
-	explain := time.AfterFunc(patience, func() {
-		r.tellOf(fmt.Sprintf("Stopping: attempts under way come to their end, which may take up to %s. Ctrl-C ends it at once.", longest))
-	})
-	defer explain.Stop()
-	if err := r.system.Pause(ctx); err != nil {
+	paused := make(chan error, 1)
+	go func() { paused <- r.system.Pause(ctx) }()
+	var err error
+	select {
+	case err = <-paused:
+	case <-time.After(r.patience):
+		r.tellOf(fmt.Sprintf("Stopping when the attempts under way are over, within %s. Ctrl-C stops at once.", longest))
+		err = <-paused
+	}
+	if err != nil {
 		return fmt.Errorf("the functions have not stopped within %s: %w", longest, err)
 	}
 	return nil
