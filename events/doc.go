@@ -1,7 +1,7 @@
 // Package events is the contract with producers: what may lie on the ingress queue, and which
 // CloudEvents it becomes. Producers may import it to check what they are about to send; it needs the standard
 // library only, does no input or output and keeps no state, so everything in it is safe for concurrent use
-// (an [Event] is a plain value and obeys the rules of one).
+// (an [Event] is a plain value and obeys the rules of one). Package events/producer builds events and splits them into batches for SQS.
 //
 // # Envelopes
 //
