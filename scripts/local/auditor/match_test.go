@@ -17,9 +17,14 @@ import (
 // A small vocabulary makes hits likely.
 var (
 	names   = rapid.SampledFrom([]string{"a", "b", "c"})
-	texts   = rapid.SampledFrom([]string{"", "x", "xy", "yx", "1", "true"})
-	numbers = rapid.SampledFrom([]any{json.Number("1"), json.Number("1.0"), json.Number("1e0"), json.Number("-2")})
-	scalar  = rapid.OneOf(rapid.Map(texts, func(s string) any { return s }), numbers, rapid.SampledFrom([]any{true, false, nil}))
+	texts   = rapid.SampledFrom([]string{"", "x", "xy", "yx", "XY", "xyxy", "é", "É", "1", "true", "*", `x\*`, "10.0.0.7", "::ffff:10.0.0.9", "2001:db8::1"})
+	numbers = rapid.SampledFrom([]any{json.Number("1"), json.Number("1.0"), json.Number("1e0"), json.Number("-2"), json.Number("1.0000009"), json.Number("6e9"), json.Number("1e-999")})
+	globs   = rapid.SampledFrom([]string{"*", "x*", "*y", "x*x*y", "*x*", `\**`, `x\\\*`, "", "xy", "é*"})
+	blocks  = rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.9/32", "0.0.0.0/0", "2001:db8::/32", "::/0", "::ffff:10.0.0.0/104"})
+	limits  = rapid.SampledFrom([][]any{
+		{"=", 1}, {"<", 1}, {"<=", 1.0}, {">", json.Number("1e0")}, {">=", -2}, {">", -2, "<", 1.000001}, {">=", -2, "<=", 1}, {"<=", json.Number("5e9")},
+	})
+	scalar = rapid.OneOf(rapid.Map(texts, func(s string) any { return s }), numbers, rapid.SampledFrom([]any{true, false, nil}))
 )
 
 func drawValue(t *rapid.T, depth int) any {
@@ -42,15 +47,17 @@ func drawValue(t *rapid.T, depth int) any {
 
 func drawAlternative(t *rapid.T, attribute bool) any {
 	butNumbers := !attribute && rapid.Bool().Draw(t, "numbers")
-	switch rapid.IntRange(0, 6).Draw(t, "alternative") {
+	switch rapid.IntRange(0, 12).Draw(t, "alternative") {
 	case 0:
 		return map[string]any{"exists": true}
 	case 1:
 		return map[string]any{"exists": false}
-	case 2:
-		return map[string]any{"prefix": texts.Draw(t, "prefix")}
-	case 3:
-		return map[string]any{"suffix": texts.Draw(t, "suffix")}
+	case 2, 3:
+		affix := rapid.SampledFrom([]string{"prefix", "suffix"}).Draw(t, "affix")
+		if rapid.Bool().Draw(t, "ignoring case") {
+			return map[string]any{affix: map[string]any{"equals-ignore-case": texts.Draw(t, "text")}}
+		}
+		return map[string]any{affix: texts.Draw(t, "text")}
 	case 4:
 		if butNumbers {
 			return map[string]any{"anything-but": rapid.SliceOfN(numbers, 1, 2).Draw(t, "but")}
@@ -61,11 +68,35 @@ func drawAlternative(t *rapid.T, attribute bool) any {
 			return map[string]any{"anything-but": numbers.Draw(t, "but")}
 		}
 		return map[string]any{"anything-but": texts.Draw(t, "but")}
+	case 6:
+		return map[string]any{"anything-but": drawBesides(t)}
+	case 7:
+		return map[string]any{"equals-ignore-case": texts.Draw(t, "text")}
+	case 8:
+		return map[string]any{"wildcard": globs.Draw(t, "wildcard")}
+	case 9:
+		return map[string]any{"cidr": blocks.Draw(t, "block")}
+	case 10:
+		if !attribute {
+			return map[string]any{"numeric": limits.Draw(t, "limits")}
+		}
 	}
 	if attribute {
 		return texts.Draw(t, "exact")
 	}
 	return scalar.Draw(t, "exact")
+}
+
+func drawBesides(t *rapid.T) any {
+	name := rapid.SampledFrom([]string{"prefix", "suffix", "equals-ignore-case", "wildcard"}).Draw(t, "besides")
+	from := globs
+	if name != "wildcard" {
+		from = texts.Filter(func(text string) bool { return text != "" })
+	}
+	if rapid.Bool().Draw(t, "one") {
+		return map[string]any{name: from.Draw(t, "text")}
+	}
+	return map[string]any{name: rapid.SliceOfN(from, 1, 3).Draw(t, "texts")}
 }
 
 func drawField(t *rapid.T, depth int, attribute bool) any {
@@ -76,9 +107,20 @@ func drawField(t *rapid.T, depth int, attribute bool) any {
 		}
 		return list
 	}
+	return drawFields(t, depth-1, names)
+}
+
+// drawFields may draw $or, over fields that are not beside it: two conditions on one field are refused.
+func drawFields(t *rapid.T, depth int, from *rapid.Generator[string]) map[string]any {
 	object := map[string]any{}
+	if depth > 0 && rapid.IntRange(0, 2).Draw(t, "or") == 0 {
+		object["$or"] = []any{
+			drawFields(t, 0, rapid.SampledFrom([]string{"x", "a"})), drawFields(t, depth-1, rapid.SampledFrom([]string{"a", "x"})),
+		}
+		from = rapid.SampledFrom([]string{"b", "c"})
+	}
 	for range rapid.IntRange(1, 3).Draw(t, "fields") {
-		object[names.Draw(t, "name")] = drawField(t, depth-1, false)
+		object[from.Draw(t, "name")] = drawField(t, depth, false)
 	}
 	return object
 }
@@ -92,7 +134,17 @@ func drawDestination(t *rapid.T, id string) map[string]any {
 	for range rapid.IntRange(0, 2).Draw(t, "attribute conditions") {
 		wanted[rapid.SampledFrom([]string{"a", "type", "subject", "tenant"}).Draw(t, "attribute")] = drawField(t, 0, true)
 	}
-	if rapid.IntRange(0, 3).Draw(t, "payload condition") > 0 {
+	switch rapid.IntRange(0, 5).Draw(t, "payload condition") {
+	case 0:
+	case 1:
+		wanted["data"] = map[string]any{"c": drawField(t, 1, false)}
+		fallthrough
+	case 2:
+		wanted["$or"] = []any{
+			map[string]any{"source": []any{"/s", drawAlternative(t, true)}, "data": drawFields(t, 1, rapid.Just("a"))},
+			map[string]any{"source": drawField(t, 0, true)},
+		}
+	default:
 		wanted["data"] = drawField(t, 3, false)
 	}
 	if len(wanted) > 0 || rapid.Bool().Draw(t, "empty pattern") {
@@ -161,16 +213,33 @@ func TestMatchesWhatTheRouterMatches(t *testing.T) {
 
 func TestRefusesPatternsItDoesNotUnderstand(t *testing.T) {
 	for text, complaint := range map[string]string{
-		`{"type": [{"numeric": [">", 1]}]}`:                "numeric",
-		`{"type": [{"wildcard": "a*"}]}`:                   "wildcard",
-		`{"type": [{"prefix": {"equals-ignore-case":1}}]}`: "prefix",
-		`{"type": [{"anything-but": {"prefix": "a"}}]}`:    "anything-but",
-		`{"data": {"a": {"b": [{"cidr": "10.0.0.0/8"}]}}}`: "cidr",
-		`{"$or": [{"type": ["a"]}]}`:                       "$or",
-		`{"type": "a"}`:                                    "array",
-		`{"type": [["a"]]}`:                                "array",
-		`{"type": [{}]}`:                                   "empty",
-		`{"type": [{"prefix": "a", "suffix": "b"}]}`:       "not known",
+		`{"type": [{"regex": "a*"}]}`:                                        "regex",
+		`{"type": [{"wildcard": ["a*"]}]}`:                                   "wildcard",
+		`{"type": [{"equals-ignore-case": 1}]}`:                              "equals-ignore-case",
+		`{"type": [{"prefix": {"equals-ignore-case":1}}]}`:                   "prefix",
+		`{"type": [{"suffix": {"prefix": "a"}}]}`:                            "suffix",
+		`{"type": [{"suffix": {"equals-ignore-case": "a", "prefix": "a"}}]}`: "suffix",
+		`{"type": [{"anything-but": {"exists": true}}]}`:                     "anything-but",
+		`{"type": [{"anything-but": {"prefix": ["a", 1]}}]}`:                 "anything-but",
+		`{"type": [{"anything-but": {}}]}`:                                   "anything-but",
+		`{"type": [{"exists": "true"}]}`:                                     "exists",
+		`{"data": {"a": {"b": [{"cidr": "10.0.0.0"}]}}}`:                     "cidr",
+		`{"data": {"a": [{"numeric": 1}]}}`:                                  "numeric",
+		`{"data": {"a": [{"numeric": [">"]}]}}`:                              "numeric",
+		`{"data": {"a": [{"numeric": ["!", 1]}]}}`:                           "numeric",
+		`{"data": {"a": [{"numeric": [">", 6e9]}]}}`:                         "numeric",
+		`{"data": {"a": [{"numeric": [">", 1, "<"]}]}}`:                      "numeric",
+		`{"$or": [{"type": ["a"]}]}`:                                         "$or",
+		`{"$or": {"type": ["a"]}}`:                                           "$or",
+		`{"$or": [{"type": ["a"]}, ["b"]]}`:                                  "$or",
+		`{"$or": [{"type": [{"regex": "a"}]}, {"id": ["b"]}]}`:               "regex",
+		`{"type": ["a"], "$or": [{"type": ["b"]}, {"id": ["c"]}]}`:           `"type" has two conditions`,
+		`{"data": {"a": [1], "$or": [{"a": {"b": [1]}}, {"c": ["c"]}]}}`:     `"a" has two conditions`,
+		`{"data": {"a": ` + wide(40) + `, "b": ` + wide(40) + `}}`:           "too many combinations",
+		`{"type": "a"}`:     "array",
+		`{"type": [["a"]]}`: "array",
+		`{"type": [{}]}`:    "empty",
+		`{"type": [{"prefix": "a", "suffix": "b"}]}`: "not known",
 	} {
 		_, err := New(Config{Destinations: fmt.Appendf(nil, `{"destinations": [{"id": "crm", "tenant": "*", "pattern": %s}]}`, text)})
 		if err == nil || !strings.Contains(err.Error(), complaint) || !strings.Contains(err.Error(), `"crm"`) {
@@ -180,4 +249,9 @@ func TestRefusesPatternsItDoesNotUnderstand(t *testing.T) {
 	if _, err := New(Config{Destinations: []byte(`{`)}); err == nil {
 		t.Error("broken JSON was accepted")
 	}
+}
+
+// wide gives an object with a $or of n objects.
+func wide(n int) string {
+	return `{"$or": [` + strings.Repeat(`{"x": [1]}, `, n-1) + `{"y": [1]}]}`
 }
