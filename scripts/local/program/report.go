@@ -206,10 +206,10 @@ func units(u float64) string { return strconv.FormatFloat(u, 'f', -1, 64) }
 func took(d time.Duration) string {
 	switch {
 	case d < time.Second:
-		return fmt.Sprintf("%dms", d.Milliseconds())
-	case d < 100*time.Second:
+		return fmt.Sprintf("%dms", max(d, 0).Milliseconds())
+	case d.Round(100*time.Millisecond) < 100*time.Second:
 		return fmt.Sprintf("%.1fs", d.Seconds())
-	case d < 100*time.Minute:
+	case d.Round(time.Minute) < 100*time.Minute:
 		return fmt.Sprintf("%.0fm", d.Minutes())
 	default:
 		return fmt.Sprintf("%.0fh", d.Hours())
