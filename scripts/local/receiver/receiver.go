@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -35,7 +36,7 @@ const (
 	Gone      = "gone"      // 410
 )
 
-// NoAnswer, given by Options.Answer, closes the connection without an answer.
+// NoAnswer as the status that Options.Answer gives closes the connection without an answer.
 const NoAnswer = -1
 
 // maxBodyBytes bounds what is read of a request.
@@ -94,7 +95,7 @@ func New(opts Options) *Receiver {
 
 // Serve answers requests on l until Close; then it gives nil.
 func (r *Receiver) Serve(l net.Listener) error {
-	if err := r.server.Serve(l); err != http.ErrServerClosed { //nolint:errorlint // net/http returns this very value
+	if err := r.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

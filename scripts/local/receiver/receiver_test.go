@@ -189,7 +189,7 @@ func TestSignatures(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 		log := r.Log()
-		if resp.StatusCode != 200 || len(log) != 2 || log[0].Verified || log[0].Effect || !log[1].Verified || !log[1].Effect {
+		if resp.StatusCode != http.StatusOK || len(log) != 2 || log[0].Verified || log[0].Effect || !log[1].Verified || !log[1].Effect {
 			t.Errorf("signed: status %d, log %+v", resp.StatusCode, log)
 		}
 	})
@@ -208,7 +208,7 @@ func TestOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	if resp.StatusCode != 400 || len(r.Log()) != 1 {
+	if resp.StatusCode != http.StatusBadRequest || len(r.Log()) != 1 {
 		t.Errorf("status %d, %d requests", resp.StatusCode, len(r.Log()))
 	}
 	if err := errors.Join(r.Close(), <-served); err != nil {

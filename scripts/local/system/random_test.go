@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 60, "how many seeds TestRandomFaults plays")
+	seeds = flag.Int("seeds", defaultSeeds, "how many seeds TestRandomFaults plays")
 	seed  = flag.Uint64("seed", 0, "the only seed that TestRandomFaults plays; 0: all")
 )
 
