@@ -114,9 +114,9 @@ func drawField(t *rapid.T, depth int, attribute bool) any {
 func drawFields(t *rapid.T, depth int, from *rapid.Generator[string]) map[string]any {
 	object := map[string]any{}
 	if depth > 0 && rapid.IntRange(0, 2).Draw(t, "or") == 0 {
-		object["$or"] = []any{
-			drawFields(t, 0, rapid.SampledFrom([]string{"x", "a"})), drawFields(t, depth-1, rapid.SampledFrom([]string{"a", "x"})),
-		}
+		inOr := rapid.SampledFrom([]string{"a", "x"})
+		nested := map[string]any{"$or": []any{drawFields(t, 0, inOr), map[string]any{"a": drawField(t, depth-1, false)}}}
+		object["$or"] = []any{drawFields(t, 0, inOr), drawFields(t, 0, inOr), nested}
 		from = rapid.SampledFrom([]string{"b", "c"})
 	}
 	for range rapid.IntRange(1, 3).Draw(t, "fields") {
@@ -141,7 +141,7 @@ func drawDestination(t *rapid.T, id string) map[string]any {
 		fallthrough
 	case 2:
 		wanted["$or"] = []any{
-			map[string]any{"source": []any{"/s", drawAlternative(t, true)}, "data": drawFields(t, 1, rapid.Just("a"))},
+			map[string]any{"source": []any{"/s", drawAlternative(t, true)}, "data": map[string]any{"a": drawField(t, 2, false)}},
 			map[string]any{"source": drawField(t, 0, true)},
 		}
 	default:
