@@ -31,7 +31,7 @@ func Start(name topology.FunctionName, assemble func(config.Function, Parts) (*b
 	if err != nil {
 		return fmt.Errorf("destinations file %s: %w", cfg.DestinationsFile, err)
 	}
-	aws, err := awsconfig.LoadDefaultConfig(context.Background())
+	aws, err := awsconfig.LoadDefaultConfig(context.Background(), awsconfig.WithHTTPClient(client(answerTime)))
 	if err != nil {
 		return fmt.Errorf("AWS configuration: %w", err)
 	}

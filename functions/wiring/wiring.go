@@ -85,12 +85,12 @@ func Deliverer(cfg config.Function, p Parts) (*batch.Handler, error) {
 
 // store is the ledger's: the batch form, which gives way to the item form where it is refused.
 func store(cfg config.Function, p Parts) (ledger.Store, error) {
-	client, table := dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Ledger]
-	batched, err := dynamo.NewBatch(client, table, dynamo.Options{})
+	api, table := dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Ledger]
+	batched, err := dynamo.NewBatch(api, table, dynamo.Options{})
 	if err != nil {
 		return nil, err
 	}
-	single, err := dynamo.NewItem(client, table, dynamo.Options{})
+	single, err := dynamo.NewItem(api, table, dynamo.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +120,15 @@ func (t tap) Deliver(ctx context.Context, attempts []downstream.Attempt, done fu
 	})
 }
 
+// sendConcurrency is how many calls to one queue are made at a time. A load of the router is 16 MiB, or a thousand calls of ten: fewer
+// at a time, and a message that fans out widely would not be routed within one invocation.
+const sendConcurrency = 16
+
 func open(cfg config.Function, p Parts) map[topology.QueueName]queue.Queue {
-	client := awssqs.NewFromConfig(p.AWS)
+	api := awssqs.NewFromConfig(p.AWS)
 	queues := map[topology.QueueName]queue.Queue{}
 	for name, url := range cfg.Queues {
-		queues[name] = sqs.New(client, url, sqs.Options{})
+		queues[name] = sqs.New(api, url, sqs.Options{Concurrency: sendConcurrency})
 	}
 	return queues
 }
