@@ -35,7 +35,7 @@ func Start(name topology.FunctionName, assemble func(config.Function, Parts) (*b
 	if err != nil {
 		return fmt.Errorf("AWS configuration: %w", err)
 	}
-	logger := slog.New(lambdacontext.NewLogHandler())
+	logger := slog.New(atLeast{lambdacontext.NewLogHandler(), cfg.LogLevel})
 	h, err := assemble(cfg, Parts{AWS: aws, Destinations: registry.Fixed(set), Logger: logger})
 	if err != nil {
 		return err

@@ -1,10 +1,13 @@
 package wiring
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,5 +57,17 @@ func TestBoundsOfPackagesNest(t *testing.T) {
 		if 2*answerTime >= l.SettleHeadroom {
 			t.Errorf("one dead connection costs %v of the %v for settling: no second try would fit", answerTime, l.SettleHeadroom/2)
 		}
+	}
+}
+
+func TestLogLevel(t *testing.T) {
+	var out bytes.Buffer
+	logger := slog.New(atLeast{slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}), slog.LevelWarn})
+	for _, l := range []*slog.Logger{logger, logger.With("a", 1), logger.WithGroup("g")} {
+		l.Info("quiet")
+		l.Warn("loud")
+	}
+	if got := out.String(); strings.Contains(got, "quiet") || strings.Count(got, "loud") != 3 {
+		t.Errorf("logged %q", got)
 	}
 }
