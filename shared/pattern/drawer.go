@@ -21,6 +21,7 @@ type drawer struct {
 	folds   bool      // some keys ignore case
 	starts, startsFolded,
 	ends, endsFolded prefixTree // the latter two hold reversed texts
+	inner substrings
 	spans spanTree
 	bits  []int // the lengths of blocks' prefixes
 }
@@ -51,6 +52,8 @@ func (d *drawer) seal() {
 			d.ends.put(reversed(text), b)
 		case endsWithFolded:
 			d.endsFolded.put(reversed(text), b)
+		case contains:
+			d.inner.put(text, b)
 		case inSpan:
 			d.spans.buckets = append(d.spans.buckets, b)
 		case inBlock:
@@ -63,6 +66,7 @@ func (d *drawer) seal() {
 			d.folds = true
 		}
 	}
+	d.inner.seal()
 	d.spans.seal()
 }
 
@@ -86,6 +90,7 @@ func (d *drawer) findText(s string, hit func(*bucket)) {
 	if !d.ends.empty() {
 		d.ends.find(reversed(s), hit)
 	}
+	d.inner.find(s, hit)
 	if d.folds {
 		folded := fold(s)
 		d.get(key{kind: equalToFolded, scalar: scalar{text: folded}}, hit)
@@ -172,6 +177,98 @@ func reversed(s string) string {
 	b := []byte(s)
 	slices.Reverse(b)
 	return string(b)
+}
+
+// substrings finds the buckets whose text a string contains, in one pass over the string (Aho and Corasick, 1975). A node
+// stands for a beginning of some text; the string's next byte leads to the longest beginning that the string now ends with.
+type substrings struct {
+	nodes []substring // the first one stands for nothing read yet
+	next  map[letter]int32
+}
+
+type substring struct {
+	bucket   *bucket // of the text that ends here, if one does
+	parent   letter  // whence it was come to
+	depth    int32
+	shorter, // the longest beginning that this one ends with
+	ending int32 // the longest of those with a bucket; 0 if there is none
+}
+
+// letter is a byte read at a node.
+type letter struct {
+	node int32
+	read byte
+}
+
+func (t *substrings) put(text string, b *bucket) {
+	if t.next == nil {
+		t.nodes, t.next = make([]substring, 1), make(map[letter]int32)
+	}
+	at := int32(0)
+	for i := range len(text) {
+		from := letter{at, text[i]}
+		to, ok := t.next[from]
+		if !ok {
+			to = int32(len(t.nodes))
+			t.next[from] = to
+			t.nodes = append(t.nodes, substring{parent: from, depth: int32(i + 1)})
+		}
+		at = to
+	}
+	t.nodes[at].bucket = b
+}
+
+func (t *substrings) seal() {
+	order := make([]int32, len(t.nodes))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return cmp.Compare(t.nodes[a].depth, t.nodes[b].depth) })
+	for _, i := range order {
+		n := &t.nodes[i]
+		if n.depth > 1 {
+			n.shorter = t.read(t.nodes[n.parent.node].shorter, n.parent.read)
+		}
+		if n.ending = n.shorter; t.nodes[n.shorter].bucket == nil {
+			n.ending = t.nodes[n.shorter].ending
+		}
+	}
+}
+
+func (t *substrings) read(at int32, b byte) int32 {
+	for {
+		if to, ok := t.next[letter{at, b}]; ok {
+			return to
+		}
+		if at == 0 {
+			return 0
+		}
+		at = t.nodes[at].shorter
+	}
+}
+
+func (t *substrings) find(s string, hit func(*bucket)) {
+	if t.next == nil {
+		return
+	}
+	var given map[int32]struct{} // a node's shorter ones have been given with it
+	at := int32(0)
+	for i := range len(s) {
+		at = t.read(at, s[i])
+		for n := at; n != 0; n = t.nodes[n].ending {
+			if t.nodes[n].bucket == nil {
+				continue
+			}
+			if _, again := given[n]; again {
+				break
+			}
+			if given == nil {
+				given = make(map[int32]struct{})
+			}
+			given[n] = struct{}{}
+			hit(t.nodes[n].bucket)
+		}
+	}
 }
 
 // spanTree finds the buckets whose span contains a number: a balanced tree laid out in a slice, each half around its

@@ -8,11 +8,11 @@ import (
 
 // Index finds, among many patterns, those that an event fits. It is immutable and safe for concurrent use.
 //
-// Match gives what a loop over Pattern.Match would give, but its cost grows with the event and with the patterns that
-// come near, not with how many there are: every pattern is filed under the condition that fewest events and fewest other
-// patterns are likely to share, and those that are still together under the next one, so that only patterns whose
-// filed conditions hold are looked at. What cannot be filed is looked at for every event: patterns that only ask for
-// absence. Filed coarsely, by the mere presence of the field, are anything-but and wildcards with an asterisk at both ends.
+// Match gives what a loop over Pattern.Match would give, but its cost grows with the event and with the patterns that it
+// comes near, not with how many there are. Every pattern is filed under the condition that it shares with the fewest
+// others, and those that are still together under the next one, so that only patterns are looked at whose filed conditions
+// hold. What asks for no more than that a field is there, or is anything but something, is looked at where the field is;
+// what only asks for absence is looked at for every event.
 type Index struct {
 	entries []entry // by pattern
 	root    *node
@@ -156,11 +156,11 @@ type filer struct {
 // folder is what an entry can be filed by.
 type folder []conditionKeys
 
-// conditionKeys are the keys of one condition, one of which a fitting event must hit.
+// conditionKeys says what one condition can be filed under: for each alternative, any of its keys.
 type conditionKeys struct {
 	in   []string
 	path string
-	keys []key
+	keys [][]key
 }
 
 func newFiler(entries []entry, few int) *filer {
@@ -181,8 +181,11 @@ func newFolder(b *branch) folder {
 			continue
 		}
 		keys := c.leaf.keys
-		if anyPresent := (key{kind: present}); slices.Contains(keys, anyPresent) {
-			keys = []key{anyPresent} // which what hits the others hits too
+		for _, alternative := range keys {
+			if alternative[0].kind == present {
+				keys = [][]key{alternative} // whatever hits the others hits it too
+				break
+			}
 		}
 		path := ""
 		for _, name := range c.at.in {
@@ -230,7 +233,7 @@ func (f *filer) node(entries []int, used []string) *node {
 	drawers := map[string]*drawer{}
 	var paths []string // in the order of making
 	for _, i := range entries {
-		best, ok := counts.best(f.folders[i], used)
+		best, keys, ok := counts.best(f.folders[i], used)
 		if !ok {
 			n.unfiled = append(n.unfiled, i)
 			continue
@@ -241,12 +244,12 @@ func (f *filer) node(entries []int, used []string) *node {
 			drawers[best.path] = d
 			paths = append(paths, best.path)
 		}
-		for _, k := range best.keys {
+		for _, k := range keys {
 			b := d.bucket(k)
 			b.entries = append(b.entries, i)
 		}
 		if len(used) > 0 {
-			f.spare -= len(best.keys)
+			f.spare -= len(keys)
 		}
 	}
 	for _, path := range paths {
@@ -261,27 +264,31 @@ func (f *filer) node(entries []int, used []string) *node {
 }
 
 func (s shared) add(c conditionKeys) {
-	for _, k := range c.keys {
-		s[located{c.path, k}]++
+	for _, alternative := range c.keys {
+		for _, k := range alternative {
+			s[located{c.path, k}]++
+		}
 	}
 }
 
-// best gives the condition that likely leaves the fewest entries together.
-func (s shared) best(own folder, used []string) (best conditionKeys, ok bool) {
+// best gives the condition that likely leaves the fewest entries together, and the keys to file it under.
+func (s shared) best(own folder, used []string) (best conditionKeys, keys []key, ok bool) {
 	least := 0
 	for _, c := range own {
 		if slices.Contains(used, c.path) {
 			continue
 		}
-		cost := 0
-		for _, k := range c.keys {
-			cost += s[located{c.path, k}] * k.weight()
+		chosen, cost := make([]key, len(c.keys)), 0
+		for i, alternative := range c.keys {
+			price := func(k key) int { return s[located{c.path, k}] * k.weight() }
+			chosen[i] = slices.MinFunc(alternative, func(a, b key) int { return price(a) - price(b) })
+			cost += price(chosen[i])
 		}
 		if !ok || cost < least {
-			best, least, ok = c, cost, true
+			best, keys, least, ok = c, chosen, cost, true
 		}
 	}
-	return best, ok
+	return best, keys, ok
 }
 
 // drawer finds or makes the drawer of a field.

@@ -21,6 +21,7 @@ const (
 	startsWithFolded
 	endsWith
 	endsWithFolded
+	contains
 	inSpan
 	inBlock
 )
@@ -30,7 +31,7 @@ func (k key) weight() int {
 	switch k.kind {
 	case equalTo, equalToFolded:
 		return 1
-	case startsWith, startsWithFolded, endsWith, endsWithFolded:
+	case startsWith, startsWithFolded, endsWith, endsWithFolded, contains:
 		return max(2, anything>>min(len(k.scalar.text), 8)) // every character halves it
 	case inSpan:
 		if k.span.low == k.span.high {

@@ -40,18 +40,18 @@ type field struct {
 type leaf struct {
 	exact  map[scalar]struct{}
 	tests  []func(scalar) bool
-	keys   []key // one for every alternative but absence
-	absent bool  // {"exists": false} is among them
+	keys   [][]key // for every alternative but absence: what it may be filed under, any of which will do
+	absent bool    // {"exists": false} is among them
 }
 
 func (l *leaf) equal(s scalar) {
 	l.exact[s] = struct{}{}
-	l.keys = append(l.keys, key{kind: equalTo, scalar: s})
+	l.keys = append(l.keys, []key{{kind: equalTo, scalar: s}})
 }
 
-func (l *leaf) test(accepts func(scalar) bool, k key) {
+func (l *leaf) test(accepts func(scalar) bool, keys ...key) {
 	l.tests = append(l.tests, accepts)
-	l.keys = append(l.keys, k)
+	l.keys = append(l.keys, keys)
 }
 
 // fits decides for one field. A field is *found* if a value present in the document satisfies it, and *absent* if it

@@ -69,7 +69,7 @@ func only(compile textCompiler) func(*compiler, place, *jsontree.Node, *leaf) {
 			return
 		}
 		if t, ok := compile(c, at, argument); ok {
-			to.test(func(s scalar) bool { return s.kind == jsontree.String && t.accepts(s.text) }, t.key)
+			to.test(func(s scalar) bool { return s.kind == jsontree.String && t.accepts(s.text) }, t.keys...)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 // text is a condition on strings.
 type text struct {
 	accepts func(string) bool
-	key     key // what an index files it under
+	keys    []key // what an index may file it under, any of which will do
 }
 
 // textCompiler compiles an operator's argument, which must be a string, or reports a problem.
@@ -29,21 +29,21 @@ func (c *compiler) string(at place, value *jsontree.Node) bool {
 func prefixed(c *compiler, at place, value *jsontree.Node) (text, bool) {
 	return text{
 		accepts: func(s string) bool { return strings.HasPrefix(s, value.Text) },
-		key:     key{kind: startsWith, scalar: scalar{text: value.Text}},
+		keys:    []key{{kind: startsWith, scalar: scalar{text: value.Text}}},
 	}, c.string(at, value)
 }
 
 func suffixed(c *compiler, at place, value *jsontree.Node) (text, bool) {
 	return text{
 		accepts: func(s string) bool { return strings.HasSuffix(s, value.Text) },
-		key:     key{kind: endsWith, scalar: scalar{text: value.Text}},
+		keys:    []key{{kind: endsWith, scalar: scalar{text: value.Text}}},
 	}, c.string(at, value)
 }
 
 func folded(c *compiler, at place, value *jsontree.Node) (text, bool) {
 	return text{
 		accepts: func(s string) bool { return strings.EqualFold(s, value.Text) },
-		key:     key{kind: equalToFolded, scalar: scalar{text: fold(value.Text)}},
+		keys:    []key{{kind: equalToFolded, scalar: scalar{text: fold(value.Text)}}},
 	}, c.string(at, value)
 }
 
@@ -61,7 +61,7 @@ func prefixedFolded(c *compiler, at place, value *jsontree.Node) (text, bool) {
 			}
 			return strings.EqualFold(s[:end], value.Text)
 		},
-		key: key{kind: startsWithFolded, scalar: scalar{text: fold(value.Text)}},
+		keys: []key{{kind: startsWithFolded, scalar: scalar{text: fold(value.Text)}}},
 	}, c.string(at, value)
 }
 
@@ -79,7 +79,7 @@ func suffixedFolded(c *compiler, at place, value *jsontree.Node) (text, bool) {
 			}
 			return strings.EqualFold(s[start:], value.Text)
 		},
-		key: key{kind: endsWithFolded, scalar: scalar{text: fold(value.Text)}},
+		keys: []key{{kind: endsWithFolded, scalar: scalar{text: fold(value.Text)}}},
 	}, c.string(at, value)
 }
 
@@ -119,7 +119,7 @@ func wildcard(c *compiler, at place, value *jsontree.Node) (text, bool) {
 	if !ok {
 		return text{}, false
 	}
-	return text{accepts: func(s string) bool { return glob(parts, s) }, key: wildcardKey(parts)}, true
+	return text{accepts: func(s string) bool { return glob(parts, s) }, keys: wildcardKeys(parts)}, true
 }
 
 // wildcardParts gives the literal texts between the asterisks: one more than there are asterisks.
@@ -169,14 +169,15 @@ func glob(parts []string, s string) bool {
 	return true
 }
 
-// wildcardKey files a wildcard under its beginning or end, whichever says more.
-func wildcardKey(parts []string) key {
+// wildcardKeys gives each of the parts, since only an index of many can tell which one sets a wildcard apart.
+func wildcardKeys(parts []string) []key {
 	first, last := parts[0], parts[len(parts)-1]
-	switch {
-	case len(parts) == 1:
-		return key{kind: equalTo, scalar: scalar{jsontree.String, first}}
-	case len(first) >= len(last):
-		return key{kind: startsWith, scalar: scalar{text: first}}
+	if len(parts) == 1 {
+		return []key{{kind: equalTo, scalar: scalar{jsontree.String, first}}}
 	}
-	return key{kind: endsWith, scalar: scalar{text: last}}
+	keys := []key{{kind: startsWith, scalar: scalar{text: first}}, {kind: endsWith, scalar: scalar{text: last}}}
+	for _, part := range parts[1 : len(parts)-1] {
+		keys = append(keys, key{kind: contains, scalar: scalar{text: part}})
+	}
+	return keys
 }
