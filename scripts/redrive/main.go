@@ -11,10 +11,12 @@ import (
 	"github.com/waybillhq/waybill/shared/redrive/program"
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)                     // a second interrupt ends it at once
 	env := program.Environment{Lookup: os.LookupEnv} //nolint:forbidigo // a main: nothing below looks at the environment
-	os.Exit(program.Run(ctx, os.Args[1:], env, os.Stdout, os.Stderr))
+	return program.Run(ctx, os.Args[1:], env, os.Stdout, os.Stderr)
 }

@@ -72,7 +72,7 @@ func (r *Redrive) Run(ctx context.Context) (Report, error) {
 	w := &run{
 		cfg: &r.cfg, source: s, target: sqs.New(r.cfg.SQS, r.cfg.ToURL, sqs.Options{}),
 		pace: pace{perSecond: r.cfg.Rate, last: time.Now()}, began: start.now.Truncate(time.Millisecond),
-		known: map[key]fate{}, held: held{receipts: map[key]receipts{}}, copies: map[key]int{}, left: map[key]receipts{}, groups: tally{}, window: r.cfg.Window,
+		known: map[key]fate{}, held: held{at: map[key]place{}}, copies: map[key]int{}, left: map[key]receipts{}, groups: tally{}, window: r.cfg.Window,
 	}
 	err = w.look(ctx)
 	w.finish(ctx)
@@ -124,6 +124,7 @@ func (r *run) look(ctx context.Context) error {
 
 // handle decides about messages and does what was decided.
 func (r *run) handle(ctx context.Context, got []received) error {
+	r.held.round++
 	var echoes []echo
 	var selected, rotations moves
 	for _, m := range got {
@@ -290,15 +291,23 @@ func (r *run) finish(ctx context.Context) {
 
 // held are messages in flight that are to be shown again.
 type held struct {
-	order    []key // each once
-	receipts map[key]receipts
+	order []key // each once
+	at    map[key]place
+	round int // of receives
 }
 
-// receipts are those that SQS gave for a message. Only the latest counts for SQS, and of two calls at a time nobody
-// knows which was later, so the last few are used together.
+// place is where a message is held.
+type place struct {
+	receipts receipts
+	round    int // when they were given
+}
+
+// receipts are those that SQS gave for a message at a time. Only the latest counts for SQS, and of calls that were made together nobody
+// knows which was later, so they are used together.
 type receipts []string
 
-const mostReceipts = 4
+// mostReceipts bounds them: that a message is given out more often within one round is as good as impossible.
+const mostReceipts = 8
 
 func (r receipts) with(receipt string) receipts {
 	if len(r) == mostReceipts {
@@ -310,14 +319,17 @@ func (r receipts) with(receipt string) receipts {
 func (h *held) len() int { return len(h.order) }
 
 func (h *held) put(k key, latest ...string) {
-	all, ok := h.receipts[k]
+	p, ok := h.at[k]
 	if !ok {
 		h.order = append(h.order, k)
 	}
-	for _, receipt := range latest {
-		all = all.with(receipt)
+	if p.round != h.round {
+		p = place{round: h.round} // whatever was given in earlier rounds is out of date
 	}
-	h.receipts[k] = all
+	for _, receipt := range latest {
+		p.receipts = p.receipts.with(receipt)
+	}
+	h.at[k] = p
 }
 
 // take gives up the n messages that were put last.
@@ -326,8 +338,8 @@ func (h *held) take(n int) []receipts {
 	last := h.order[len(h.order)-n:]
 	all := make([]receipts, n)
 	for i, k := range last {
-		all[i] = h.receipts[k]
-		delete(h.receipts, k)
+		all[i] = h.at[k].receipts
+		delete(h.at, k)
 	}
 	h.order = h.order[:len(h.order)-n]
 	return all
