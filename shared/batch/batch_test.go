@@ -1,6 +1,7 @@
 package batch_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -459,18 +460,34 @@ func TestForeignWaybillAttributeIsKept(t *testing.T) {
 	}
 }
 
-// A full message that does not compress has no room for a reason: it must be dead-lettered all the same.
-func TestFullMessageIsNeverLost(t *testing.T) {
+// A full message says why it is dead, and what is sent again of it keeps the identity of its event, however little its text compresses.
+func TestFullMessageKeepsItsNote(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var body strings.Builder
 	for body.Len() < queue.MaxBytes {
-		body.WriteRune(rune(0x80 + r.IntN(0x780)))
+		body.WriteByte(byte(' ' + r.IntN(95)))
 	}
 	b := newBench()
+	dead, later := message("dead", 1), message("later", 1)
+	dead.Body, later.Body = body.String(), body.String()
+	wantIDs(t, b.handle(t, returning(map[string]error{"dead": outcome.Reject("bad", errCause), "later": outcome.Defer(time.Second, errCause)}), dead, later))
+	for _, m := range []queue.Message{b.deadLetter.sent[0], b.source.sent[0]} {
+		got, _, n, err := waybill.Detach(m.Body, m.Attributes)
+		if err != nil || got != body.String() || n.EventID == "" || !n.AcceptedAt.Equal(acceptedAt) || m.Size() > queue.MaxBytes {
+			t.Errorf("%d bytes, note %+v, %v", m.Size(), n, err)
+		}
+	}
+}
+
+// A message full of binary attributes that do not compress has no room for a reason: it must be dead-lettered all the same.
+func TestFullMessageIsNeverLost(t *testing.T) {
+	noise := make([]byte, queue.MaxBytes-8)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	b := newBench()
 	m := message("m", 1)
-	m.Body = body.String()
+	m.MessageAttributes = map[string]events.SQSMessageAttribute{"b": {DataType: "Binary", BinaryValue: noise}}
 	wantIDs(t, b.handle(t, returning(map[string]error{"m": outcome.Reject("bad", errCause)}), m))
-	if len(b.deadLetter.sent) != 1 || b.deadLetter.sent[0].Body != m.Body || b.deadLetter.sent[0].Size() > queue.MaxBytes {
+	if len(b.deadLetter.sent) != 1 || !bytes.Equal(b.deadLetter.sent[0].Attributes["b"].Binary, noise) || b.deadLetter.sent[0].Size() > queue.MaxBytes {
 		t.Fatal("lost or changed")
 	}
 	line := b.lines(t)[0]

@@ -3,18 +3,19 @@ package waybill
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/shared/queue"
 )
 
 // wrapping is the only way of wrapping that this version knows.
-const wrapping = "gzip+base64"
+const wrapping = "gzip"
+
+// wrappedBody is the body of a wrapped message; SQS takes no empty one.
+const wrappedBody = "The message is in the attribute " + BodyAttribute + ", compressed by gzip: its attributes as one line of JSON, then its body."
 
 // maxPlainBytes bounds what a wrapped body decompresses to. JSON at most doubles what SQS accepts in attributes, so
 // everything that fits a queue stays well below.
@@ -74,24 +75,23 @@ func decode(a queue.Attribute) (header, error) {
 	return h, nil
 }
 
-// wrap packs the producer's attributes and body into one body: the attributes as one line of JSON, then the body byte
+// wrap packs the producer's attributes and body together: the attributes as one line of JSON, then the body byte
 // for byte. It refuses what unwrap would refuse.
-func wrap(m queue.Message) (string, bool) {
+func wrap(m queue.Message) ([]byte, bool) {
 	if len(m.Attributes) > queue.MaxAttributes || m.Size() > queue.MaxBytes {
-		return "", false
+		return nil, false
 	}
 	line, ok := packAttributes(m.Attributes)
 	if !ok || len(line)+len(m.Body) > maxPlainBytes {
-		return "", false
+		return nil, false
 	}
-	var out strings.Builder
-	text := base64.NewEncoder(base64.StdEncoding, &out)
-	zip := gzip.NewWriter(text)
-	// A strings.Builder never fails, nor does anything that only writes to one.
+	var out bytes.Buffer
+	zip := gzip.NewWriter(&out)
+	// A bytes.Buffer never fails, nor does anything that only writes to one.
 	_, _ = zip.Write(line)
 	_, _ = io.WriteString(zip, m.Body)
-	_, _ = zip.Close(), text.Close()
-	return out.String(), true
+	_ = zip.Close()
+	return out.Bytes(), true
 }
 
 func packAttributes(attributes map[string]queue.Attribute) ([]byte, bool) {
@@ -112,11 +112,11 @@ func packAttributes(attributes map[string]queue.Attribute) ([]byte, bool) {
 	return line.Bytes(), true // Encode ends the line
 }
 
-func unwrap(body string) (queue.Message, error) {
+func unwrap(a queue.Attribute) (queue.Message, error) {
 	fail := func(err error) (queue.Message, error) {
-		return queue.Message{}, fmt.Errorf("%w: wrapped body: %w", ErrMalformed, err)
+		return queue.Message{}, fmt.Errorf("%w: wrapped message: %w", ErrMalformed, err)
 	}
-	zip, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(body)))
+	zip, err := gzip.NewReader(bytes.NewReader(a.Binary))
 	if err != nil {
 		return fail(err)
 	}

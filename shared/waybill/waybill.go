@@ -5,9 +5,10 @@
 // The note travels in one message attribute, Attribute, as JSON that a person can read in the SQS console. The
 // producer's own attributes and body stay as they are. Where SQS leaves no room for one more attribute (ten are
 // there already, the message is full, or the producer uses an attribute of the same name), the message is wrapped:
-// its body becomes base64 of the gzip of the producer's attributes and body, and Attribute, then the only one, carries
-// the note and says so. Detach undoes both forms. A message that does not shrink enough is left as it is, and
-// Attach says that the note was left out.
+// the producer's attributes and body are compressed into a binary attribute, BodyAttribute, the body tells people so, and Attribute
+// carries the note and says how. Detach undoes both forms. Text always shrinks enough, because a binary attribute holds
+// eight bits a byte and no text needs as many. Only a message that is nearly full of binary attributes which do not compress is
+// left as it is, and Attach says that the note was left out.
 //
 // A message counts as carrying a note by its attribute alone, never by its body: a producer's body that happens to
 // look like a wrapped one is just a body. An attribute of that name that holds no note of ours is the producer's and
@@ -27,8 +28,11 @@ import (
 	"github.com/waybillhq/waybill/shared/queue"
 )
 
-// Attribute is the name of the message attribute that carries the note.
-const Attribute = "waybill"
+// Names of message attributes.
+const (
+	Attribute     = "waybill"      // carries the note
+	BodyAttribute = "waybill-body" // carries the message where that is wrapped
+)
 
 // Version is the newest form of notes that this code writes and understands.
 const Version = 1
@@ -86,8 +90,9 @@ func Attach(m queue.Message, n Note) (queue.Message, bool) {
 		return m, false
 	}
 	wrapped := bare
-	wrapped.Body = packed
-	wrapped.Attributes = with(nil, encode(header{Wrapped: wrapping, Note: merge(first, n)}))
+	wrapped.Body = wrappedBody
+	wrapped.Attributes = with(map[string]queue.Attribute{BodyAttribute: {DataType: "Binary", Binary: packed}},
+		encode(header{Wrapped: wrapping, Note: merge(first, n)}))
 	if wrapped.Size() > queue.MaxBytes {
 		return m, false
 	}
@@ -108,7 +113,7 @@ func Detach(body string, attributes map[string]queue.Attribute) (string, map[str
 		return body, attributes, Note{}, err
 	}
 	if h.Wrapped != "" {
-		bare, err := unwrap(body)
+		bare, err := unwrap(attributes[BodyAttribute])
 		if err != nil {
 			return body, attributes, Note{}, err
 		}

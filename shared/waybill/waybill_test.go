@@ -46,15 +46,22 @@ func TestAttachKeepsTheProducersMessage(t *testing.T) {
 		"attribute of the same name":        {body: "hello", attributes: map[string]queue.Attribute{"waybill": text("CMR 4711")}, wrapped: true},
 		"same name, a number":               {body: "hello", attributes: map[string]queue.Attribute{"waybill": {DataType: "Number", String: "4711"}}, wrapped: true},
 		"same name, JSON of theirs":         {body: "hello", attributes: map[string]queue.Attribute{"waybill": text(`{"v":0,"carrier":"x"}`)}, wrapped: true},
-		"same name, bad wrapping":           {body: "hello", attributes: map[string]queue.Attribute{"waybill": text(`{"v":1,"wrapped":"gzip+base64"}`)}, wrapped: true},
+		"same name, bad wrapping":           {body: "hello", attributes: map[string]queue.Attribute{"waybill": text(`{"v":1,"wrapped":"gzip"}`)}, wrapped: true},
 		"ten, one of the same name":         {body: "hello", attributes: with(some(9), "waybill", text("theirs")), wrapped: true},
 		"1 MiB, compressible":               {body: strings.Repeat("a", full), wrapped: true},
 		"1 MiB, compressible, ten":          {body: strings.Repeat("a", full-size(some(10))), attributes: some(10), wrapped: true},
 		"1 MiB, all of it one attribute":    {body: "x", attributes: map[string]queue.Attribute{"a": text(strings.Repeat("é", (full-8)/2))}, wrapped: true},
 		"room for all but the note":         {body: strings.Repeat("a", full-100), wrapped: true},
-		"1 MiB, incompressible":             {body: noise(full), leftOut: true},
-		"1 MiB, incompressible, ten":        {body: noise(full - size(some(10))), attributes: some(10), leftOut: true},
+		"1 MiB, random letters":             {body: noise(full), wrapped: true},
+		"1 MiB, random letters, ten":        {body: noise(full - size(some(10))), attributes: some(10), wrapped: true},
+		"1 MiB, random printable ASCII":     {body: printable(full), wrapped: true},
+		"1 MiB, ASCII, ten":                 {body: printable(full - size(some(10))), attributes: some(10), wrapped: true},
+		"1 MiB, base64":                     {body: base64.StdEncoding.EncodeToString(random(full * 3 / 4)), wrapped: true},
+		"1 MiB, half of it random bytes":    {body: noise(full/2 - 8), attributes: map[string]queue.Attribute{"b": {DataType: "Binary", Binary: random(full / 2)}}, wrapped: true},
+		"1 MiB, all of it random bytes":     {body: "x", attributes: map[string]queue.Attribute{"b": {DataType: "Binary", Binary: random(full - 8)}}, leftOut: true},
 		"incompressible, room for the note": {body: noise(full - 1000)},
+		"body attribute of the same name":   {body: "hello", attributes: with(some(9), "waybill-body", text("theirs")), wrapped: true},
+		"the same, and room":                {body: "hello", attributes: with(some(2), "waybill-body", text("theirs"))},
 		"markup and non-ASCII":              {body: "<a href=\"x\">1 & 2</a>\u2028\U0001F600\t\r\n", attributes: with(some(9), "m", text("<&>\u2028\n\"\\")), wrapped: true},
 	}
 	for name, tt := range tests {
@@ -167,21 +174,21 @@ func TestNoteIsBounded(t *testing.T) {
 }
 
 func TestDetachRefuses(t *testing.T) {
-	note := `{"v":1,"wrapped":"gzip+base64"}`
+	note := `{"v":1,"wrapped":"gzip"}`
 	tests := map[string]struct {
-		body string
-		attr queue.Attribute
-		want error
+		packed []byte
+		attr   queue.Attribute
+		want   error
 	}{
-		"not JSON":               {"x", text("CMR"), waybill.ErrMalformed},
-		"no version":             {"x", text(`{"reason":"x"}`), waybill.ErrMalformed},
-		"bad member":             {"x", text(`{"v":1,"attempts":"three"}`), waybill.ErrMalformed},
-		"not a string":           {"x", queue.Attribute{DataType: "Binary", Binary: []byte(`{"v":1}`)}, waybill.ErrMalformed},
-		"custom type":            {"x", queue.Attribute{DataType: "String.x", String: `{"v":1}`}, waybill.ErrMalformed},
-		"unknown wrapping":       {"x", text(`{"v":1,"wrapped":"zstd"}`), waybill.ErrMalformed},
-		"newer":                  {"x", text(`{"v":2,"reason":["other","form"]}`), waybill.ErrNewer},
-		"wrapped, not base64":    {"hello", text(note), waybill.ErrMalformed},
-		"wrapped, not gzip":      {"aGVsbG8=", text(note), waybill.ErrMalformed},
+		"not JSON":               {nil, text("CMR"), waybill.ErrMalformed},
+		"no version":             {nil, text(`{"reason":"x"}`), waybill.ErrMalformed},
+		"bad member":             {nil, text(`{"v":1,"attempts":"three"}`), waybill.ErrMalformed},
+		"not a string":           {nil, queue.Attribute{DataType: "Binary", Binary: []byte(`{"v":1}`)}, waybill.ErrMalformed},
+		"custom type":            {nil, queue.Attribute{DataType: "String.x", String: `{"v":1}`}, waybill.ErrMalformed},
+		"unknown wrapping":       {nil, text(`{"v":1,"wrapped":"zstd"}`), waybill.ErrMalformed},
+		"newer":                  {nil, text(`{"v":2,"reason":["other","form"]}`), waybill.ErrNewer},
+		"wrapped, nothing":       {nil, text(note), waybill.ErrMalformed},
+		"wrapped, not gzip":      {[]byte("hello"), text(note), waybill.ErrMalformed},
 		"wrapped, cut off":       {packed("{}\nhello")[:20], text(note), waybill.ErrMalformed},
 		"wrapped, no attributes": {packed("hello"), text(note), waybill.ErrMalformed},
 		"wrapped, bad JSON":      {packed("{\nhello"), text(note), waybill.ErrMalformed},
@@ -192,11 +199,14 @@ func TestDetachRefuses(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			attributes := with(some(2), "waybill", tt.attr)
-			body, rest, n, err := waybill.Detach(tt.body, attributes)
+			if tt.packed != nil {
+				attributes = with(attributes, "waybill-body", binary(tt.packed))
+			}
+			body, rest, n, err := waybill.Detach("x", attributes)
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error = %v, want %v", err, tt.want)
 			}
-			if body != tt.body || !reflect.DeepEqual(rest, attributes) || n != (waybill.Note{}) {
+			if body != "x" || !reflect.DeepEqual(rest, attributes) || n != (waybill.Note{}) {
 				t.Error("a message that cannot be read must come back as it is")
 			}
 		})
@@ -207,21 +217,22 @@ func TestDecompressionIsBounded(t *testing.T) {
 	bomb := packed(strings.Repeat("a", 24<<20))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, _, _, err := waybill.Detach(bomb, map[string]queue.Attribute{"waybill": text(`{"v":1,"wrapped":"gzip+base64"}`)})
+	_, _, _, err := waybill.Detach("x", map[string]queue.Attribute{"waybill": text(`{"v":1,"wrapped":"gzip"}`), "waybill-body": binary(bomb)})
 	runtime.ReadMemStats(&after)
 	if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 48<<20 {
 		t.Errorf("%d bytes for a body of %d: %v", used, len(bomb), err)
 	}
 }
 
-// A producer's body that looks like a wrapped one, without the attribute, is just a body.
+// A producer's message that looks like a wrapped one, without the attribute, is just a message.
 func TestBodyAloneIsNeverTaken(t *testing.T) {
 	wrapped, _ := waybill.Attach(queue.Message{Body: "x", Attributes: some(10)}, fullNote)
-	body, attributes, n, err := waybill.Detach(wrapped.Body, some(1))
-	if body != wrapped.Body || !reflect.DeepEqual(attributes, some(1)) || n != (waybill.Note{}) || err != nil {
+	delete(wrapped.Attributes, "waybill")
+	body, attributes, n, err := waybill.Detach(wrapped.Body, wrapped.Attributes)
+	if body != wrapped.Body || !reflect.DeepEqual(attributes, wrapped.Attributes) || n != (waybill.Note{}) || err != nil {
 		t.Errorf("got %q %v %+v %v", body, attributes, n, err)
 	}
-	again, ok := waybill.Attach(queue.Message{Body: wrapped.Body, Attributes: some(1)}, fullNote)
+	again, ok := waybill.Attach(wrapped, fullNote)
 	if body, _, _, err := waybill.Detach(again.Body, again.Attributes); !ok || body != wrapped.Body || err != nil {
 		t.Errorf("got %t %q %v", ok, body, err)
 	}
@@ -276,14 +287,14 @@ func TestDetachUndoesAttach(t *testing.T) {
 func FuzzDetach(f *testing.F) {
 	for _, m := range []queue.Message{{Body: "x"}, {Body: "x", Attributes: some(10)}} {
 		m, _ = waybill.Attach(m, fullNote)
-		f.Add(m.Body, "String", m.Attributes["waybill"].String)
+		f.Add(m.Body, "String", m.Attributes["waybill"].String, m.Attributes["waybill-body"].Binary)
 	}
-	f.Add("hello", "String", "theirs")
-	f.Add("hello", "Binary", `{"v":1}`)
-	f.Add(packed("{}\nhello"), "String", `{"v":1,"wrapped":"gzip+base64"}`)
-	f.Add(packed(`{"waybill":{"type":"String","string":"{\"v\":1}"}}`+"\nhello"), "String", `{"v":1,"wrapped":"gzip+base64"}`)
-	f.Fuzz(func(t *testing.T, body, dataType, value string) {
-		attributes := map[string]queue.Attribute{"waybill": {DataType: dataType, String: value}, "a": text("b")}
+	f.Add("hello", "String", "theirs", []byte(nil))
+	f.Add("hello", "Binary", `{"v":1}`, []byte("b"))
+	f.Add("x", "String", `{"v":1,"wrapped":"gzip"}`, packed("{}\nhello"))
+	f.Add("x", "String", `{"v":1,"wrapped":"gzip"}`, packed(`{"waybill":{"type":"String","string":"{\"v\":1}"}}`+"\nhello"))
+	f.Fuzz(func(t *testing.T, body, dataType, value string, packed []byte) {
+		attributes := map[string]queue.Attribute{"waybill": {DataType: dataType, String: value}, "a": text("b"), "waybill-body": binary(packed)}
 		gotBody, rest, n, err := waybill.Detach(body, attributes)
 		if err != nil {
 			if gotBody != body || !reflect.DeepEqual(rest, attributes) || n != (waybill.Note{}) {
@@ -391,7 +402,7 @@ func size(attributes map[string]queue.Attribute) int {
 	return queue.Message{Attributes: attributes}.Size()
 }
 
-// noise is text that does not compress: random bytes, as base64 cannot gain from.
+// noise is text of random letters of two bytes.
 func noise(n int) string {
 	r := rand.New(rand.NewPCG(1, 2))
 	var b strings.Builder
@@ -404,13 +415,29 @@ func noise(n int) string {
 	return b.String()
 }
 
-func packed(plain string) string {
+func binary(b []byte) queue.Attribute { return queue.Attribute{DataType: "Binary", Binary: b} }
+
+// printable is text of random printable ASCII, which has more bits a byte than any other text.
+func printable(n int) string {
+	b := random(n)
+	for i := range b {
+		b[i] = ' ' + b[i]%95
+	}
+	return string(b)
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}
+
+func packed(plain string) []byte {
 	var b bytes.Buffer
-	e := base64.NewEncoder(base64.StdEncoding, &b)
-	z := gzip.NewWriter(e)
+	z := gzip.NewWriter(&b)
 	_, _ = z.Write([]byte(plain))
-	_, _ = z.Close(), e.Close()
-	return b.String()
+	_ = z.Close()
+	return b.Bytes()
 }
 
 func eleven() string {
