@@ -104,6 +104,30 @@ func TestDrawerFindsEveryBucketThatIsHit(t *testing.T) {
 	}
 }
 
+// TestSubstringsAreFoundInsideEachOther uses texts of two letters, which begin and end with each other in every way.
+func TestSubstringsAreFoundInsideEachOther(t *testing.T) {
+	check := func(t interface{ Fatalf(string, ...any) }, texts []string, value string) {
+		var tree substrings
+		for _, text := range texts {
+			tree.put(text, &bucket{key: key{scalar: scalar{text: text}}})
+		}
+		tree.seal()
+		var got []string
+		tree.find(value, func(b *bucket) { got = append(got, b.key.scalar.text) })
+		want := slices.DeleteFunc(texts, func(text string) bool { return !strings.Contains(value, text) })
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("in %q: found %q, want %q", value, got, want)
+		}
+	}
+	check(t, []string{"xyab", "yabz", "ab"}, "xyab") // "ab" ends what only begins "yabz"
+	rapid.Check(t, func(t *rapid.T) {
+		texts := rapid.SliceOfNDistinct(rapid.StringMatching(`[ab]{1,6}`), 1, 12, rapid.ID).Draw(t, "texts")
+		check(t, texts, rapid.StringMatching(`[abc]{0,20}`).Draw(t, "value"))
+	})
+}
+
 // TestSubstringsAreGivenOnce: texts that end with each other, in a string that ends with all of them everywhere.
 func TestSubstringsAreGivenOnce(t *testing.T) {
 	var tree substrings
