@@ -117,8 +117,8 @@ type world struct {
 
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// newWorld makes a deliverer for the destinations "crm" (three attempts, timeout 15 s), "slow" (timeout 30 s) and "easy" (relaxed).
-func newWorld(t *testing.T) *world {
+// destinations are "crm" (three attempts, timeout 15 s), "slow" (timeout 30 s) and "easy" (relaxed).
+func destinations(t *testing.T) *registry.Set {
 	t.Helper()
 	set, err := registry.Parse([]byte(`{"destinations": [
 		{"id": "crm", "tenant": "*", "type": "webhook", "webhook": {"url": "https://crm.example", "secrets": ["`+secret+`"]}, "retry": {"schedule": ["1s", "1h"]}},
@@ -127,6 +127,13 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return set
+}
+
+// newWorld makes a deliverer for destinations.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	set := destinations(t)
 	w := &world{t: t, store: &store{Memory: ledgertest.NewMemory()}}
 	w.answer = func(context.Context, downstream.Attempt) downstream.Result {
 		return downstream.Result{Verdict: downstream.Delivered, Code: 200}
