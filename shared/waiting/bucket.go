@@ -15,12 +15,11 @@ type Kind string
 
 // The kinds of buckets. Only due and parked ones hold deliveries that wait; what this release does not know is Foreign.
 const (
-	Due        Kind = "due"        // deliveries due in one minute
-	Parked     Kind = "parked"     // deliveries whose destination may not receive, in order of acceptance
-	Marks      Kind = "marks"      // destinations that may have parked deliveries
-	Unreadable Kind = "unreadable" // rows that this release cannot read: a newer one put them
-	Progress   Kind = "progress"   // watermarks and the scan
-	Foreign    Kind = "foreign"
+	Due      Kind = "due"      // deliveries due in one minute
+	Parked   Kind = "parked"   // deliveries whose destination may not receive, in order of acceptance
+	Marks    Kind = "marks"    // destinations that may have parked deliveries
+	Progress Kind = "progress" // watermarks and the scan
+	Foreign  Kind = "foreign"
 )
 
 // Bucket is a partition of the waiting room.
@@ -33,7 +32,7 @@ type Bucket struct {
 
 const minuteLayout = "2006-01-02T15:04"
 
-// Name is the partition key: "2026-11-03T04:05#3", "parked#orders-crm#3", "marks#3", "unreadable#3", "progress".
+// Name is the partition key: "2026-11-03T04:05#3", "parked#orders-crm#3", "marks#3", "progress".
 func (b Bucket) Name() string {
 	shard := "#" + strconv.Itoa(b.Shard)
 	switch b.Kind {
@@ -56,8 +55,8 @@ func ParseBucket(name string) Bucket {
 		return Bucket{Kind: Progress}
 	case !ok || err != nil || shard < 0:
 		return Bucket{Kind: Foreign}
-	case head == string(Marks), head == string(Unreadable):
-		return Bucket{Kind: Kind(head), Shard: shard}
+	case head == string(Marks):
+		return Bucket{Kind: Marks, Shard: shard}
 	}
 	if destination, ok := strings.CutPrefix(head, string(Parked)+"#"); ok {
 		return Bucket{Kind: Parked, Destination: destination, Shard: shard}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/waybillhq/waybill/shared/queue"
 )
 
 // Distances in time that keep those who put rows and those who take them apart. README.md tells why they hang together.
@@ -78,6 +80,9 @@ func TooSoon(due, now time.Time) bool { return due.Sub(now) < MinDistance }
 
 // LastMinute is the last bucket that a waker visits.
 func LastMinute(now time.Time) Minute { return MinuteOf(now.Add(LookAhead)) }
+
+// Delay is how long the queue shall delay a delivery that is sent at now and due at due.
+func Delay(due, now time.Time) time.Duration { return min(max(due.Sub(now), 0), queue.MaxDelay) }
 
 // CloseAfter is how long ago a bucket must have ended before it may be closed: the longest that a put can be under way, seen by clocks that
 // differ, and some more.

@@ -64,7 +64,7 @@ type Scan struct {
 	Token  string // changes with every write
 	Began  time.Time
 	After  Cursor
-	Oldest map[int]Minute // oldest due bucket found so far, by shards that have no watermark yet
+	Oldest map[int]Minute // oldest due bucket found so far, by shard
 	Done   bool
 }
 

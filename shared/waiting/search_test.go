@@ -1,0 +1,902 @@
+package waiting
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The search explores every interleaving of two holders and two wakers around one delivery, within budgets of misfortune, over the
+// real decision code of protocol.go. A tick is five minutes. Holders and wakers may die at any step, holders die at their time-out, and their
+// clocks differ by as much as is tolerated. It looks for a state in which
+//
+//   - nothing can bring the delivery to its end any more: it is lost, though a scan for strays might still find it;
+//   - a message comes back before it is due;
+//   - a run visits buckets that an earlier one has closed.
+//
+// Then every rule is taken away in turn, and the search must find such a state.
+
+// rules is what the search can take away.
+type rules struct {
+	tooSoon     func(due, now time.Time) bool
+	lastMinute  func(now time.Time) Minute
+	mayClose    func(l Limits, m Minute, now time.Time, left int) bool
+	advance     func(watermark, m Minute, mayClose bool) Minute
+	mayAdvance  func(current Minute, exists bool, to Minute) bool
+	firstMinute func(l Limits, oldest Minute, found bool, began time.Time) Minute
+	mayDelete   func(token, read string) bool
+	marked      func(l Limits, written, now time.Time) bool
+	mayClear    func(l Limits, written, now time.Time, rows int) bool
+	mayGo       func(l Limits, may bool, since, now time.Time) bool
+
+	tokensStay      bool // a row keeps its token when it is put again
+	repeatsKeepIt   bool // a put whose answer was lost is repeated with its token
+	deleteFirst     bool // deleted before it is sent
+	rowBeforeMark   bool // parked before it is marked
+	clearWhatever   bool // a mark is cleared whatever has become of it since it was read
+	visitsOnlyReady bool // parked rows are looked at only when their destination may receive
+}
+
+func realRules() rules {
+	return rules{
+		tooSoon: TooSoon, lastMinute: LastMinute, mayClose: Limits.MayClose, advance: Advance, mayAdvance: MayAdvance,
+		firstMinute: Limits.FirstMinute, mayDelete: MayDelete, marked: Limits.Marked, mayClear: Limits.MayClear, mayGo: Limits.MayGo,
+	}
+}
+
+const (
+	tick       = 5 * time.Minute
+	maxTicks   = 12
+	before     = 10 // buckets before the first tick
+	buckets    = before + maxTicks + 4
+	slots      = 2
+	wakerTicks = 1 // after which a run ends
+	maxStates  = 400_000
+	tooLarge   = "the search is too large, make its budgets smaller"
+)
+
+var began = time.Unix(60_000_000, 0)
+
+func at(t int) time.Time { return began.Add(time.Duration(t) * tick) }
+
+// bucketOf gives the index of a bucket; only those at ticks are ever used.
+func minuteAt(t int) Minute { return MinuteOf(at(t)) }
+
+// tickOf is the first tick whose bucket is not before m.
+func tickOf(m Minute) int {
+	t := int(m.Start().Sub(began) / tick)
+	for minuteAt(t) < m {
+		t++
+	}
+	for minuteAt(t-1) >= m {
+		t--
+	}
+	return t
+}
+
+// simMessage is a message on the deliveries queue. The zero one is none.
+type simMessage struct {
+	here    bool
+	flight  bool  // received by a holder
+	visible int8  // from this tick on
+	since   uint8 // parked since this tick + 1; 0: not parked
+}
+
+// Steps of a holder.
+const (
+	hIdle = iota
+	hGot
+	hPutDue    // the row is under way
+	hMark      // the mark is under way
+	hPutParked // the row is under way
+	hMarkLate  // the mark is under way after the row (rowBeforeMark only)
+	hAck
+)
+
+type simHolder struct {
+	step, slot uint8
+	started    int8
+	bucket     int8  // to put into
+	token      uint8 // of a put whose answer was lost
+	stamp      int8  // of the mark under way
+	cached     int8  // stamp of the mark that it relies on, + 1; 0: none
+	since      uint8
+}
+
+// Steps of a waker.
+const (
+	wIdle = iota
+	wStart
+	wVisit
+	wSend
+	wDelete
+	wAdvance
+	wParked
+	wSendParked
+	wDeleteParked
+	wClear
+)
+
+type simWaker struct {
+	step, token     uint8
+	clock           int8 // before the visit, as ticks of its own clock
+	bucket          int8
+	watermark       int8
+	mark            uint8 // token of the mark as read; 0: none
+	markAt          int8
+	since           uint8
+	oldest, started int8
+	found, advanced bool
+}
+
+type budgets struct{ wait, unanswered, unsent, toggle uint8 }
+
+type world struct {
+	now       int8
+	queue     [slots]simMessage
+	due       [buckets]uint8 // token of the row at that bucket; 0: none
+	parked    uint8
+	since     uint8
+	mark      uint8
+	markAt    int8
+	watermark int8 // + before + 1; 0: none
+	highest   int8
+	closed    bool // the destination may not receive
+	holders   [2]simHolder
+	wakers    [2]simWaker
+	left      budgets
+	done      bool
+	wrong     string
+}
+
+// setting is what a search begins with.
+type setting struct {
+	limits                 Limits
+	holders, wakers        int
+	ticks                  int8 // then time stands still, and all that is under way may end
+	holderClock, wakeClock int  // ticks by which the clocks are ahead
+	waits                  []int
+	closed                 bool
+	noWatermark            bool
+	left                   budgets
+}
+
+type search struct {
+	rules
+	setting
+}
+
+type move struct {
+	say  string
+	next world
+}
+
+// fresh gives a token that nobody holds, in place of the one that is there.
+func (s search) fresh(w *world, there uint8) uint8 {
+	for token := uint8(1); ; token++ {
+		used := token == there
+		for i := range w.holders {
+			used = used || w.holders[i].token == token
+		}
+		for i := range w.wakers {
+			used = used || w.wakers[i].token == token || w.wakers[i].mark == token
+		}
+		if !used {
+			return token
+		}
+	}
+}
+
+func (w *world) send(m simMessage) bool {
+	for i := range w.queue {
+		if !w.queue[i].here {
+			m.here = true
+			w.queue[i] = m
+			return true
+		}
+	}
+	return false
+}
+
+// parkClock is the time by which parked deliveries are given up: when time stands still, they have been parked for long enough.
+func (s search) parkClock(w *world, ahead int) time.Time {
+	if w.now == s.ticks {
+		ahead += maxTicks
+	}
+	return at(int(w.now) + ahead)
+}
+
+func (s search) holderNow(w *world) time.Time { return at(int(w.now) + s.holderClock) }
+
+func spend(budget *uint8) bool {
+	if *budget == 0 {
+		return false
+	}
+	*budget--
+	return true
+}
+
+// moves lists everything that can happen next.
+func (s search) moves(w world) []move {
+	var out []move
+	add := func(say string, change func(*world) bool) {
+		next := w
+		if change(&next) {
+			out = append(out, move{fmt.Sprintf("%3d min  %s", int(w.now)*5, say), next})
+		}
+	}
+	if w.now < s.ticks {
+		add("time passes", func(n *world) bool { n.pass(s); return true })
+	}
+	if w.left.toggle > 0 {
+		add(map[bool]string{true: "the destination recovers", false: "the destination fails"}[w.closed], func(n *world) bool {
+			n.closed = !n.closed
+			return spend(&n.left.toggle)
+		})
+	}
+	for i := range s.setting.holders {
+		s.hold(w, i, add)
+	}
+	for i := range s.setting.wakers {
+		s.wake(w, i, add)
+	}
+	return out
+}
+
+type adder func(say string, change func(*world) bool)
+
+// pass lets a tick go by; holders that outlive their time-out die.
+func (w *world) pass(s search) {
+	w.now++
+	for i := range w.holders {
+		h := &w.holders[i]
+		if h.step != hIdle && time.Duration(w.now-h.started)*tick > s.limits.FunctionTimeout {
+			w.die(i)
+		}
+	}
+	for i := range w.wakers {
+		if k := w.wakers[i]; k.step != wIdle && w.now-k.started > wakerTicks {
+			w.wakers[i] = simWaker{}
+		}
+	}
+}
+
+func (w *world) die(i int) {
+	w.queue[w.holders[i].slot].flight = false
+	w.holders[i] = simHolder{}
+}
+
+func (s search) hold(w world, i int, add adder) {
+	name := "holder " + string('1'+rune(i))
+	h := w.holders[i]
+	if h.step > hGot {
+		add(name+" dies", func(n *world) bool { n.die(i); return true })
+	}
+	switch h.step {
+	case hIdle:
+		for slot, m := range w.queue {
+			if m.here && !m.flight && m.visible <= w.now {
+				add(name+" receives the message", func(n *world) bool {
+					n.queue[slot].flight = true
+					n.holders[i] = simHolder{step: hGot, slot: uint8(slot), started: n.now, cached: h.cached, since: m.since}
+					return true
+				})
+				break // copies differ in nothing that matters
+			}
+		}
+	case hGot:
+		s.decide(w, i, name, add)
+	case hPutDue:
+		s.put(w, i, name+" puts the due row", w.due[h.bucket+before], func(n *world, token uint8) { n.due[h.bucket+before] = token }, hAck, add)
+	case hMark:
+		mark := func(n *world) { n.mark, n.markAt = s.fresh(n, n.mark), h.stamp; n.holders[i].cached = h.stamp + 1 }
+		add(name+" marks the destination", func(n *world) bool { mark(n); n.holders[i].step = hPutParked; return true })
+	case hPutParked:
+		then := uint8(hAck)
+		if s.rowBeforeMark && h.stamp >= 0 {
+			then = hMarkLate
+		}
+		s.put(w, i, name+" parks the delivery", w.parked, func(n *world, token uint8) { n.parked, n.since = token, h.since }, then, add)
+	case hMarkLate:
+		add(name+" marks the destination", func(n *world) bool {
+			n.mark, n.markAt = s.fresh(n, n.mark), h.stamp
+			n.holders[i].cached, n.holders[i].step = h.stamp+1, hAck
+			return true
+		})
+	case hAck:
+		add(name+" acknowledges", func(n *world) bool {
+			n.queue[h.slot] = simMessage{}
+			n.holders[i] = simHolder{cached: h.cached}
+			return true
+		})
+	}
+}
+
+// decide is what the deliverer does with a message.
+func (s search) decide(w world, i int, name string, add adder) {
+	h := w.holders[i]
+	now := s.holderNow(&w)
+	if h.since > 0 && s.parkClock(&w, s.holderClock).Sub(at(int(h.since)-1)) >= s.limits.LongestPark {
+		add(name+" gives the delivery up", func(n *world) bool { n.done = true; return true })
+		return
+	}
+	if w.closed {
+		add(name+" must park the delivery", func(n *world) bool {
+			h := &n.holders[i]
+			if h.since == 0 {
+				h.since = uint8(int(n.now) + s.holderClock + 1)
+			}
+			h.step, h.stamp = hMark, n.now+int8(s.holderClock)
+			if known := h.cached > 0 && s.marked(s.limits, at(int(h.cached)-1), now); known || s.rowBeforeMark {
+				if h.step = hPutParked; known {
+					h.stamp = -1
+				}
+			}
+			return true
+		})
+		return
+	}
+	add(name+" delivers", func(n *world) bool { n.done = true; return true })
+	for _, wait := range s.waits {
+		due := int(w.now) + s.holderClock + wait
+		if due > int(s.ticks)-2 {
+			continue
+		}
+		add(fmt.Sprintf("%s wants the delivery to wait until minute %d", name, due*5), func(n *world) bool {
+			h := &n.holders[i]
+			if s.tooSoon(at(due), now) {
+				n.queue[h.slot] = simMessage{}
+				n.holders[i] = simHolder{cached: h.cached}
+				return spend(&n.left.wait) && n.send(simMessage{visible: n.now + int8(max(0, min(wait, 3)))})
+			}
+			h.step, h.bucket = hPutDue, int8(due)
+			return spend(&n.left.wait)
+		})
+	}
+}
+
+func (s search) put(w world, i int, say string, there uint8, write func(*world, uint8), then uint8, add adder) {
+	h := w.holders[i]
+	token := h.token
+	if token == 0 || !s.repeatsKeepIt {
+		token = s.fresh(&w, there)
+	}
+	if s.tokensStay {
+		token = 1
+	}
+	add(say, func(n *world) bool {
+		write(n, token)
+		n.holders[i].step, n.holders[i].token = then, 0
+		return true
+	})
+	add(say+", the answer is lost", func(n *world) bool {
+		write(n, token)
+		if s.repeatsKeepIt {
+			n.holders[i].token = token
+		}
+		return spend(&n.left.unanswered)
+	})
+}
+
+func (s search) wake(w world, i int, add adder) {
+	name := "waker " + string('1'+rune(i))
+	k := w.wakers[i]
+	clock := w.now + int8(s.wakeClock)
+	if k.step != wIdle && k.step != wVisit && k.step != wParked { // to die there is to have done nothing
+		add(name+" dies", func(n *world) bool { n.wakers[i] = simWaker{}; return true })
+	}
+	to := func(n *world, step uint8) bool { n.wakers[i].step = step; return true }
+	switch k.step {
+	case wIdle:
+		s.begin(w, i, name, add)
+	case wStart:
+		add(name+" writes the first watermark", func(n *world) bool {
+			s.write(n, tickOf(s.firstMinute(s.limits, minuteAt(int(k.oldest)), k.found, at(int(k.clock)))))
+			n.wakers[i] = simWaker{}
+			return true
+		})
+	case wVisit:
+		last := func(b int8) bool { return minuteAt(int(b)) > s.lastMinute(at(int(clock))) || int(b)+before >= buckets }
+		if last(k.bucket) {
+			add(name+" has seen the last bucket", func(n *world) bool { return to(n, wAdvance) })
+			return
+		}
+		add(fmt.Sprintf("%s reads the bucket of minute %d, and those after it that hold nothing", name, int(k.bucket)*5), func(n *world) bool {
+			k := &n.wakers[i]
+			if k.clock, k.token = clock, n.due[k.bucket+before]; k.token == 0 {
+				for s.visited(n, i, 0); !last(k.bucket) && !n.coming(k.bucket); s.visited(n, i, 0) {
+					k.clock = clock
+				}
+				return true
+			}
+			if k.step = wSend; s.deleteFirst {
+				k.step = wDelete
+			}
+			return true
+		})
+	case wSend:
+		s.sendDue(i, name, k, clock, add)
+	case wDelete:
+		add(name+" deletes the due row", func(n *world) bool {
+			k, left := &n.wakers[i], 0
+			if row := &n.due[k.bucket+before]; *row != 0 && s.mayDelete(fmt.Sprint(*row), fmt.Sprint(k.token)) {
+				*row = 0
+			} else if *row != 0 {
+				left = 1
+			}
+			if s.deleteFirst {
+				return to(n, wSend)
+			}
+			s.visited(n, i, left)
+			return true
+		})
+	case wAdvance:
+		add(name+" writes the watermark", func(n *world) bool {
+			if k.advanced {
+				s.write(n, int(k.watermark))
+			}
+			next := simWaker{step: wParked, mark: k.mark, markAt: k.markAt, started: k.started}
+			if k.mark == 0 || s.visitsOnlyReady && n.closed {
+				next = simWaker{}
+			}
+			n.wakers[i] = next
+			return true
+		})
+	default:
+		s.wakeParked(w, i, name, add)
+	}
+}
+
+func (s search) begin(w world, i int, name string, add adder) {
+	add(name+" begins a run", func(n *world) bool {
+		k := &n.wakers[i]
+		if n.watermark == 0 {
+			k.started, k.clock = n.now, n.now+int8(s.wakeClock)
+			k.step = wStart
+			for b, token := range n.due {
+				if token != 0 {
+					k.oldest, k.found = int8(b-before), true
+					break
+				}
+			}
+			return true
+		}
+		if n.watermark < n.highest {
+			n.wrong = "a run visits buckets that an earlier one has closed"
+		}
+		at := n.watermark - 1 - before
+		*k = simWaker{step: wVisit, started: n.now, bucket: at, watermark: at, mark: n.mark, markAt: n.markAt}
+		if len(s.waits) == 0 { // there are no due rows
+			*k = simWaker{step: wParked, started: n.now, mark: n.mark, markAt: n.markAt}
+			return n.mark != 0 && !(s.visitsOnlyReady && n.closed)
+		}
+		return true
+	})
+}
+
+// write writes the watermark, if the rules allow it.
+func (s search) write(n *world, to int) {
+	current := Minute(0)
+	if n.watermark > 0 {
+		current = minuteAt(int(n.watermark) - 1 - before)
+	}
+	if s.mayAdvance(current, n.watermark > 0, minuteAt(to)) {
+		n.watermark = int8(to) + before + 1
+		n.highest = max(n.highest, n.watermark)
+	}
+}
+
+func (s search) sendDue(i int, name string, k simWaker, clock int8, add adder) {
+	add(name+" sends the due delivery", func(n *world) bool {
+		delay := Delay(at(int(k.bucket)), at(int(clock)))
+		visible := n.now + int8(delay/tick)
+		if skew := abs(s.wakeClock) + abs(s.holderClock); int(visible)+skew < int(k.bucket) {
+			n.wrong = "a message comes back before it is due"
+		}
+		if s.deleteFirst {
+			s.visited(n, i, 0)
+		} else {
+			n.wakers[i].step = wDelete
+		}
+		return n.send(simMessage{visible: min(visible, s.ticks)})
+	})
+	add(name+" cannot send the due delivery", func(n *world) bool { s.visited(n, i, 1); return spend(&n.left.unsent) })
+}
+
+// visited ends the visit to a bucket.
+func (s search) visited(n *world, i int, left int) {
+	k := &n.wakers[i]
+	may := s.mayClose(s.limits, minuteAt(int(k.bucket)), at(int(k.clock)), left)
+	watermark := int8(tickOf(s.advance(minuteAt(int(k.watermark)), minuteAt(int(k.bucket)), may)))
+	k.watermark, k.advanced = watermark, k.advanced || watermark > k.watermark
+	k.step, k.token, k.clock = wVisit, 0, 0
+	k.bucket++
+}
+
+func (s search) wakeParked(w world, i int, name string, add adder) {
+	k := w.wakers[i]
+	end := func(n *world) bool { n.wakers[i] = simWaker{}; return true }
+	switch k.step {
+	case wParked:
+		add(name+" reads the parked rows", func(n *world) bool {
+			k := &n.wakers[i]
+			k.clock = n.now + int8(s.wakeClock)
+			k.token, k.since = n.parked, n.since
+			switch {
+			case s.mayClear(s.limits, at(int(k.markAt)), at(int(k.clock)), min(int(k.token), 1)):
+				k.step = wClear
+			case k.token == 0 || !s.mayGo(s.limits, !n.closed, at(int(k.since)-1), s.parkClock(n, s.wakeClock)):
+				return end(n)
+			default:
+				if k.step = wSendParked; s.deleteFirst {
+					k.step = wDeleteParked
+				}
+			}
+			return true
+		})
+	case wSendParked:
+		add(name+" sends the parked delivery", func(n *world) bool {
+			if n.wakers[i].step = wDeleteParked; s.deleteFirst {
+				end(n)
+			}
+			return n.send(simMessage{visible: n.now, since: k.since})
+		})
+		add(name+" cannot send the parked delivery", func(n *world) bool { end(n); return spend(&n.left.unsent) })
+	case wDeleteParked:
+		add(name+" deletes the parked row", func(n *world) bool {
+			if n.parked != 0 && s.mayDelete(fmt.Sprint(n.parked), fmt.Sprint(k.token)) {
+				n.parked, n.since = 0, 0
+			}
+			if s.deleteFirst {
+				n.wakers[i].step = wSendParked
+				return true
+			}
+			return end(n)
+		})
+	case wClear:
+		add(name+" clears the mark", func(n *world) bool {
+			if n.mark == k.mark || s.clearWhatever {
+				n.mark, n.markAt = 0, 0
+			}
+			return end(n)
+		})
+	}
+}
+
+// coming tells whether a row for the bucket is under way: only then does it matter when exactly the bucket is read.
+func (w *world) coming(bucket int8) bool {
+	for _, h := range w.holders {
+		if h.step == hPutDue && h.bucket == bucket {
+			return true
+		}
+	}
+	return w.due[bucket+before] != 0
+}
+
+func abs(n int) int { return max(n, -n) }
+
+// canonical gives worlds that differ only in the order of messages, or in what can make no difference any more, one form.
+func (s search) canonical(w *world) {
+	s.forget(w)
+	for i := range w.queue {
+		if w.queue[i].visible <= w.now {
+			w.queue[i].visible = 0
+		}
+	}
+	for i := 1; i < slots; i++ {
+		for j := i; j > 0 && w.queue[j].key() > w.queue[j-1].key(); j-- {
+			w.queue[j], w.queue[j-1] = w.queue[j-1], w.queue[j]
+			for k := range w.holders {
+				if h := &w.holders[k]; h.step != hIdle {
+					switch int(h.slot) {
+					case j:
+						h.slot = uint8(j - 1)
+					case j - 1:
+						h.slot = uint8(j)
+					}
+				}
+			}
+		}
+	}
+}
+
+// forget drops what decides nothing any more: times that are long ago, and the names of tokens, of which only matters which are the same.
+func (s search) forget(w *world) {
+	const longAgo = -40
+	holder, waker, last := at(int(w.now)+s.holderClock), at(int(w.now)+s.wakeClock), at(int(s.ticks)+s.wakeClock)
+	mark := func(stamp *int8) {
+		if s.mayClear(s.limits, at(int(*stamp)), waker, 0) {
+			*stamp = longAgo
+		} else if !s.mayClear(s.limits, at(int(*stamp)), last, 0) {
+			*stamp = s.ticks
+		}
+	}
+	since := func(stamp *uint8) {
+		if *stamp > 1 && (s.limits.LongestPark > maxTicks*tick || min(holder.Sub(at(int(*stamp)-1)), waker.Sub(at(int(*stamp)-1))) >= s.limits.LongestPark) {
+			*stamp = 1
+		}
+	}
+	var parked, marks tokens
+	var due [buckets]tokens
+	parked.rename(&w.parked)
+	marks.rename(&w.mark)
+	if since(&w.since); w.mark != 0 {
+		mark(&w.markAt)
+	}
+	for b := range w.due {
+		due[b].rename(&w.due[b])
+	}
+	for i := range w.queue {
+		since(&w.queue[i].since)
+	}
+	for i := range w.holders {
+		h := &w.holders[i]
+		if h.cached > 0 && !s.marked(s.limits, at(int(h.cached)-1), holder) {
+			h.cached = 0
+		}
+		switch since(&h.since); h.step {
+		case hPutDue:
+			due[h.bucket+before].rename(&h.token)
+		case hPutParked:
+			parked.rename(&h.token)
+		case hAck:
+			h.bucket, h.stamp, h.since = 0, 0, 0
+		}
+		if h.step == hPutParked && !s.rowBeforeMark {
+			h.stamp = 0
+		}
+	}
+	for i := range w.wakers {
+		k := &w.wakers[i]
+		switch since(&k.since); k.step {
+		case wSend, wDelete:
+			due[k.bucket+before].rename(&k.token)
+		case wSendParked, wDeleteParked:
+			k.clock, k.mark, k.markAt = 0, 0, 0
+			parked.rename(&k.token)
+		case wClear:
+			k.clock, k.token, k.since, k.markAt = 0, 0, 0, 0
+		}
+		if marks.rename(&k.mark); k.mark != 0 && k.step != wClear {
+			mark(&k.markAt)
+		}
+	}
+}
+
+// tokens renames tokens in the order in which they come.
+type tokens [8]uint8
+
+func (t *tokens) rename(token *uint8) {
+	if *token == 0 {
+		return
+	}
+	for i := range t {
+		if t[i] == 0 || t[i] == *token {
+			t[i] = *token
+			*token = uint8(i + 1)
+			return
+		}
+	}
+}
+
+// ends tells that the delivery will come to its end whatever happens now: a message lies on the queue, or was just received, and nothing keeps
+// a holder from delivering it.
+func (s search) ends(w *world) bool {
+	if w.closed || w.left.toggle > 0 || w.left.wait > 0 {
+		return false
+	}
+	sure := [slots]bool{}
+	for slot, m := range w.queue {
+		sure[slot] = m.here
+	}
+	for _, h := range w.holders {
+		if h.step > hGot {
+			sure[h.slot] = false
+		}
+	}
+	return slices.Contains(sure[:], true)
+}
+
+func (m simMessage) key() uint32 {
+	k := uint32(m.visible)<<8 | uint32(m.since)<<16
+	if m.here {
+		k |= 1 << 31
+	}
+	if m.flight {
+		k |= 1 << 30
+	}
+	return k
+}
+
+// run explores everything and gives a counterexample in words, or "".
+func (s search) run() (counterexample string, explored int) {
+	start := world{left: s.left, closed: s.closed}
+	start.send(simMessage{})
+	if !s.noWatermark {
+		s.write(&start, tickOf(s.limits.FirstMinute(0, false, began)))
+	}
+	s.canonical(&start)
+	index := map[world]int32{start: 0}
+	all := []world{start}
+	type from struct {
+		parent int32
+		say    string
+	}
+	origin := []from{{-1, "  0 min  a delivery message lies on the queue"}}
+	var edges [][2]int32
+	story := func(i int32, end string) string {
+		var lines []string
+		for ; i >= 0; i = origin[i].parent {
+			lines = append(lines, origin[i].say)
+		}
+		slices.Reverse(lines)
+		return strings.Join(append(lines, "=> "+end), "\n")
+	}
+	for i := 0; i < len(all); i++ {
+		if len(all) > maxStates {
+			return tooLarge, len(all)
+		}
+		if all[i].done {
+			continue
+		}
+		for _, m := range s.moves(all[i]) {
+			s.canonical(&m.next)
+			if m.next.wrong == "" && (m.next.done || s.ends(&m.next)) { // all that have come to their end are one
+				m.next = world{done: true}
+			}
+			j, known := index[m.next]
+			if !known {
+				j = int32(len(all))
+				index[m.next] = j
+				all = append(all, m.next)
+				origin = append(origin, from{int32(i), m.say})
+				if m.next.wrong != "" {
+					return story(j, m.next.wrong), len(all)
+				}
+			}
+			edges = append(edges, [2]int32{int32(i), j})
+		}
+	}
+	if stuck := firstStuck(all, edges); stuck >= 0 {
+		return story(stuck, "from here the delivery cannot come to its end: it is lost"), len(all)
+	}
+	return "", len(all)
+}
+
+// firstStuck gives the first state from which the end cannot be reached, or -1.
+func firstStuck(all []world, edges [][2]int32) int32 {
+	starts := make([]int32, len(all)+1)
+	for _, e := range edges {
+		starts[e[1]+1]++
+	}
+	for i := range all {
+		starts[i+1] += starts[i]
+	}
+	into := make([]int32, len(edges))
+	next := slices.Clone(starts)
+	for _, e := range edges {
+		into[next[e[1]]] = e[0]
+		next[e[1]]++
+	}
+	reaches := make([]bool, len(all))
+	var work []int32
+	for i, w := range all {
+		if w.done {
+			reaches[i] = true
+			work = append(work, int32(i))
+		}
+	}
+	for len(work) > 0 {
+		i := work[len(work)-1]
+		work = work[:len(work)-1]
+		for _, parent := range into[starts[i]:starts[i+1]] {
+			if !reaches[parent] {
+				reaches[parent] = true
+				work = append(work, parent)
+			}
+		}
+	}
+	return int32(slices.Index(reaches, false))
+}
+
+// settings are mixtures of circumstances, each small enough to be explored in full.
+func settings() map[string]setting {
+	limits := Limits{FunctionTimeout: 2 * tick, ClockSkew: tick, MarkCache: tick, LongestPark: 1000 * time.Hour}
+	soon := limits
+	soon.LongestPark = 4 * tick
+	return map[string]setting{
+		"one waker":          {limits: limits, ticks: 11, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, waits: []int{3}, left: budgets{wait: 1, unanswered: 1, unsent: 1}},
+		"two wakers":         {limits: limits, ticks: 8, holders: 1, wakers: 2, holderClock: -1, wakeClock: 1, waits: []int{3}, left: budgets{wait: 1}},
+		"overdue":            {limits: limits, ticks: 10, holders: 1, wakers: 1, waits: []int{-7, 1}, left: budgets{wait: 2}},
+		"far ahead":          {limits: limits, ticks: 10, holders: 1, wakers: 1, wakeClock: 1, waits: []int{6}, left: budgets{wait: 1}},
+		"new room":           {limits: limits, ticks: 8, holders: 1, wakers: 1, wakeClock: 1, waits: []int{3}, noWatermark: true, left: budgets{wait: 1}},
+		"parked":             {limits: limits, ticks: 12, holders: 2, wakers: 1, holderClock: 1, wakeClock: -1, closed: true, left: budgets{toggle: 1, unsent: 1}},
+		"parked again":       {limits: limits, ticks: 10, holders: 1, wakers: 1, closed: true, left: budgets{toggle: 3}},
+		"repeated":           {limits: limits, ticks: 2, holders: 2, wakers: 1, closed: true, left: budgets{toggle: 3, unanswered: 1}},
+		"parked, two wakers": {limits: limits, ticks: 10, holders: 1, wakers: 2, holderClock: -1, wakeClock: 1, closed: true, left: budgets{toggle: 1}},
+		"given up":           {limits: soon, ticks: 8, holders: 1, wakers: 1, closed: true},
+	}
+}
+
+func TestSearch(t *testing.T) {
+	for name, setting := range settings() {
+		t.Run(name, func(t *testing.T) {
+			counterexample, explored := search{realRules(), setting}.run()
+			t.Logf("%d states", explored)
+			if counterexample != "" {
+				t.Fatal(counterexample)
+			}
+		})
+	}
+}
+
+func TestSearchNeedsEveryRule(t *testing.T) {
+	for name, broken := range brokenRules() {
+		t.Run(name, func(t *testing.T) {
+			all := settings()
+			for _, mixture := range slices.Sorted(maps.Keys(all)) {
+				if counterexample, explored := (search{broken, all[mixture]}).run(); counterexample != "" && counterexample != tooLarge {
+					t.Logf("found within %d states of %q:\n%s", explored, mixture, counterexample)
+					return
+				}
+			}
+			t.Fatal("without this rule the search finds nothing wrong: the rule is superfluous, or the search is blind")
+		})
+	}
+}
+
+func brokenRules() map[string]rules {
+	all := map[string]rules{}
+	broken := func(name string, change func(*rules)) {
+		r := realRules()
+		change(&r)
+		all[name] = r
+	}
+	broken("tokens that do not change", func(r *rules) { r.tokensStay = true })
+	broken("a put is repeated with its token", func(r *rules) { r.repeatsKeepIt = true })
+	broken("deletes ask for no token", func(r *rules) { r.mayDelete = func(string, string) bool { return true } })
+	broken("deleted before sent", func(r *rules) { r.deleteFirst = true })
+	broken("put closer than the least distance", func(r *rules) { r.tooSoon = func(time.Time, time.Time) bool { return false } })
+	broken("look-ahead longer than the least distance", func(r *rules) {
+		r.lastMinute = func(now time.Time) Minute { return MinuteOf(now.Add(MinDistance + LookAhead)) }
+	})
+	broken("buckets closed as soon as they have ended", func(r *rules) {
+		r.mayClose = func(_ Limits, m Minute, now time.Time, left int) bool { return left == 0 && now.After(m.End()) }
+	})
+	broken("buckets closed as soon as they are empty", func(r *rules) {
+		r.mayClose = func(_ Limits, _ Minute, _ time.Time, left int) bool { return left == 0 }
+	})
+	broken("buckets closed with rows in them", func(r *rules) {
+		r.mayClose = func(l Limits, m Minute, now time.Time, _ int) bool { return l.MayClose(m, now, 0) }
+	})
+	broken("buckets closed out of order", func(r *rules) {
+		r.advance = func(watermark, m Minute, mayClose bool) Minute {
+			if mayClose {
+				return m + 1
+			}
+			return watermark
+		}
+	})
+	broken("the watermark moves backward", func(r *rules) { r.mayAdvance = func(Minute, bool, Minute) bool { return true } })
+	broken("a new watermark begins at the present", func(r *rules) {
+		r.firstMinute = func(_ Limits, _ Minute, _ bool, began time.Time) Minute { return MinuteOf(began) }
+	})
+	broken("a new watermark forgets older rows", func(r *rules) {
+		r.firstMinute = func(l Limits, _ Minute, _ bool, began time.Time) Minute { return l.FirstMinute(0, false, began) }
+	})
+	broken("marked after the row", func(r *rules) { r.rowBeforeMark = true })
+	broken("a mark is relied on for ever", func(r *rules) { r.marked = func(Limits, time.Time, time.Time) bool { return true } })
+	broken("marks cleared before the caches are over", func(r *rules) {
+		r.mayClear = func(_ Limits, _, _ time.Time, rows int) bool { return rows == 0 }
+	})
+	broken("marks cleared without their token", func(r *rules) { r.clearWhatever = true })
+	broken("marks cleared with rows there", func(r *rules) {
+		r.mayClear = func(l Limits, written, now time.Time, _ int) bool { return l.MayClear(written, now, 0) }
+	})
+	broken("only destinations that may receive are visited", func(r *rules) { r.visitsOnlyReady = true })
+	broken("parked for ever", func(r *rules) { r.mayGo = func(_ Limits, may bool, _, _ time.Time) bool { return may } })
+	return all
+}
