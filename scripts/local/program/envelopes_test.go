@@ -111,7 +111,7 @@ func TestEnvelopesArriveByteForByte(t *testing.T) {
 
 func testEnvelopes(t *testing.T, send func(t *testing.T, s *session)) {
 	h := newHook(t, nil)
-	s := begin(t, nil, "-samples=false", "-destinations", h.file("1s"))
+	s := begin(t, nil, "-samples=false", "-destinations", h.file("15s", "1s"))
 	send(t, s)
 	var want []call
 	for _, e := range envelopes {
@@ -143,7 +143,7 @@ func TestExampleCanBePasted(t *testing.T) {
 		t.Run(program, func(t *testing.T) {
 			t.Parallel()
 			h := newHook(t, nil)
-			s := begin(t, nil, "-samples=false", "-destinations", h.file("1s"))
+			s := begin(t, nil, "-samples=false", "-destinations", h.file("15s", "1s"))
 			eventually(t, "the opening is complete", func() bool { return strings.Contains(s.stdout.String(), "Ctrl-C") })
 			_, example, found := strings.Cut(s.stdout.String(), "\n  aws ")
 			example, _, end := strings.Cut(example, "\n\n")

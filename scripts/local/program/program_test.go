@@ -71,7 +71,7 @@ func TestDemo(t *testing.T) {
 func TestFiftyAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newHook(t, nil)
-	s := begin(t, nil, "-samples=false", "-json", "-destinations", h.file("1s"))
+	s := begin(t, nil, "-samples=false", "-json", "-destinations", h.file("15s", "1s"))
 	client := s.client()
 	send := func(id string) {
 		if _, err := client.SendMessage(t.Context(), &awssqs.SendMessageInput{QueueUrl: aws.String(s.ingressURL()), MessageBody: aws.String(event(id))}); err != nil {
@@ -111,7 +111,7 @@ func TestPlantedDeletion(t *testing.T) {
 			if _, err := s.queue(topology.Ingress).Send(sqs.Outgoing{Body: event("one")}); err != nil {
 				t.Error(err)
 			}
-		}, "-samples=false", "-exit", "-json", "-destinations", h.file("20s"))
+		}, "-samples=false", "-exit", "-json", "-destinations", h.file("15s", "20s"))
 		eventually(t, "a retry waits", func() bool {
 			for _, held := range s.queue(topology.Deliveries).Snapshot() {
 				if held.State == sqs.Delayed {
@@ -133,7 +133,7 @@ func TestPlantedDeletion(t *testing.T) {
 	t.Run("a waybill", func(t *testing.T) {
 		t.Parallel()
 		h := newHook(t, nil)
-		s := begin(t, nil, "-samples=false", "-destinations", h.file("1s"))
+		s := begin(t, nil, "-samples=false", "-destinations", h.file("15s", "1s"))
 		if _, err := s.queue(topology.Ingress).Send(sqs.Outgoing{Body: event("one")}); err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +216,7 @@ func TestInterrupt(t *testing.T) {
 			<-released
 			return http.StatusOK
 		})
-		s := begin(t, func(s *session) { s.run.patience = 1 }, "-samples=false", "-destinations", h.file("1h"))
+		s := begin(t, func(s *session) { s.run.patience = 1 }, "-samples=false", "-destinations", h.file("1s", "1h"))
 		if _, err := s.queue(topology.Ingress).Send(sqs.Outgoing{Body: event("one")}); err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +240,7 @@ func TestEgressAllow(t *testing.T) {
 				if _, err := s.queue(topology.Ingress).Send(sqs.Outgoing{Body: event("one")}); err != nil {
 					t.Error(err)
 				}
-			}, "-samples=false", "-exit", "-destinations", h.file("1s"), "-egress-allow", allow)
+			}, "-samples=false", "-exit", "-destinations", h.file("15s", "1s"), "-egress-allow", allow)
 			if status := s.end(); status != statusDone {
 				t.Errorf("exit status %d: %s", status, s.stderr)
 			}

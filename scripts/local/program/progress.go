@@ -46,7 +46,7 @@ func (p *progress) show(audit func() auditor.Books) {
 	}
 	line := state(audit())
 	// An audit reads everything there is: of many events it must not become the main work.
-	p.next = now.Add(max(200*time.Millisecond, 20*time.Since(now)))
+	p.next = now.Add(max(200*time.Millisecond, 5*time.Since(now)))
 	if line == p.last {
 		return
 	}
