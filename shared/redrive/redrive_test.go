@@ -468,6 +468,42 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// TestPauseIsNoReasonForABurst: time that passed in waiting is not made up for.
+func TestPauseIsNoReasonForABurst(t *testing.T) {
+	var sent []time.Time
+	o := local.Options{OnSend: func(queue string, _ local.Message) {
+		if queue == string(topology.Deliveries) {
+			sent = append(sent, time.Now())
+		}
+	}}
+	onWire(t, o, func(r *region) {
+		r.many(200, "e", dead{})
+		r.endpoint.Faults().Add(awslocal.Fault{Operation: "ReceiveMessage", Skip: 3, Times: 1, Delay: 20 * time.Second})
+		r.mustRun(r.deliveries(func(c *redrive.Config) { c.Rate = 50 }))
+		for i := range sent[60:] {
+			if gap := sent[i+60].Sub(sent[i]); gap < time.Second {
+				t.Fatalf("61 messages within %s", gap)
+			}
+		}
+		if len(sent) != 200 || sent[199].Sub(sent[0]) < 20*time.Second {
+			t.Errorf("%d sent: there was no pause", len(sent))
+		}
+	})
+}
+
+// TestEchoes: what was moved and could not be deleted shows again in a long run, and is deleted then, not moved again.
+func TestEchoes(t *testing.T) {
+	onWire(t, local.Options{}, func(r *region) {
+		const n = 700 // takes longer than redrive.DefaultHidden
+		r.many(n, "e", dead{})
+		planted := r.endpoint.Faults().Add(awslocal.Fault{Operation: "DeleteMessageBatch", Times: 5, Error: wire.Errorf("AccessDeniedException", "no")})
+		report := r.mustRun(r.deliveries(func(c *redrive.Config) { c.Rate = 1 }))
+		if len(r.held(topology.Deliveries)) != n || report.Moved != n || report.Undeleted > 0 || len(r.held(topology.DeliveriesDeadLetter)) > 0 || planted.Hits() != 5 {
+			t.Errorf("%d moved, %+v", len(r.held(topology.Deliveries)), report)
+		}
+	})
+}
+
 // TestInterrupted: an interrupt leaves the rest visible at once and nothing twice; running again finishes.
 func TestInterrupted(t *testing.T) {
 	const n = 100
@@ -632,7 +668,7 @@ func TestMoreThanMayBeInFlight(t *testing.T) {
 						}
 					}
 				}
-				if report.Complete != tt.complete || (report.Unseen > 0) == tt.complete || (report.Rotated > 0) != tt.rotated {
+				if report.Complete != tt.complete || (report.Unseen > 0) == tt.complete || (report.Rotated > 0) != tt.rotated || report.Rotated > tt.other || report.Newer > 0 {
 					t.Errorf("%+v", report)
 				}
 				if len(moved)+len(left) != tt.match+tt.other || report.Moved != len(moved) {
