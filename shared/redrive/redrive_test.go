@@ -329,7 +329,7 @@ func TestNewerRelease(t *testing.T) {
 // TestNothingIsLost: whatever call goes wrong, every letter lies on one of the queues, the next run moves what is left, and where a
 // message is there twice a send had been accepted.
 func TestNothingIsLost(t *testing.T) {
-	const n = 37
+	const n = 23
 	internal := wire.Errorf("InternalFailure", "a fault")
 	internal.Status = 500
 	ways := map[string]awslocal.Fault{
@@ -494,7 +494,7 @@ func TestPauseIsNoReasonForABurst(t *testing.T) {
 // TestEchoes: what was moved and could not be deleted shows again in a long run, and is deleted then, not moved again.
 func TestEchoes(t *testing.T) {
 	onWire(t, local.Options{}, func(r *region) {
-		const n = 700 // takes longer than redrive.DefaultHidden
+		const n = 640 // takes longer than redrive.DefaultHidden
 		r.many(n, "e", dead{})
 		planted := r.endpoint.Faults().Add(awslocal.Fault{Operation: "DeleteMessageBatch", Times: 5, Error: wire.Errorf("AccessDeniedException", "no")})
 		report := r.mustRun(r.deliveries(func(c *redrive.Config) { c.Rate = 1 }))
