@@ -171,7 +171,7 @@ func (r *run) watch(ctx context.Context) error {
 		case err := <-r.served:
 			return fmt.Errorf("the AWS endpoint has stopped: %w", err)
 		case err := <-sent:
-			if err != nil && ctx.Err() == nil {
+			if err != nil {
 				return fmt.Errorf("the samples cannot be sent: %w", err)
 			}
 			sending = false
@@ -184,6 +184,7 @@ func (r *run) watch(ctx context.Context) error {
 	}
 }
 
+// sendSamples sends the samples if they are wanted. That ctx ends meanwhile is no error.
 func (r *run) sendSamples(ctx context.Context) error {
 	if !r.samples {
 		return nil
@@ -192,7 +193,10 @@ func (r *run) sendSamples(ctx context.Context) error {
 	if !ok {
 		return errors.New("the ingress queue does not exist")
 	}
-	return sendSamples(ctx, r.system.AWS(), ingress.URL())
+	if err := sendSamples(ctx, r.system.AWS(), ingress.URL()); ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 func (r *run) audit() auditor.Books {

@@ -202,6 +202,11 @@ func TestInterrupt(t *testing.T) {
 		t.Parallel()
 		s := begin(t, nil)
 		s.until("a sample is accepted", func(b auditor.Books) bool { return b.Accepted > 0 })
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.run.sendSamples(over); err != nil {
+			t.Errorf("an interrupt counts as a failure to send: %v", err)
+		}
 		s.stop()
 		if got := s.stdout.String(); !strings.Contains(got, "The books balance") || !strings.Contains(got, "accepted") || s.stderr.String() != "" {
 			t.Errorf("%s%s", got, s.stderr)
