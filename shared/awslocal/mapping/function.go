@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -335,7 +336,8 @@ func (f *Function) call(ctx context.Context, env *environment, inv *Invocation, 
 	if err == nil && len(response) > MaxPayloadBytes {
 		err = ErrResponseTooLarge
 	}
-	return answer{response: response, err: err}
+	// A copy: aws-lambda-go's handlers answer from a buffer that the environment's next invocation writes over.
+	return answer{response: bytes.Clone(response), err: err}
 }
 
 // book counts one ended invocation. f.mu is held.
