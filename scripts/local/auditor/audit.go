@@ -3,6 +3,7 @@ package auditor
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
@@ -25,7 +26,13 @@ func (a *Auditor) Audit(queues *sqs.Service, tables *dynamodb.Service, calls aws
 	before := readLedger(tables)
 	held := queues.Snapshot()
 	after := readLedger(tables)
+	b := a.judge(accepted, deliveries, before, held, after)
+	b.count(calls)
+	return b
+}
 
+// judge gives the books that follow from what was read.
+func (a *Auditor) judge(accepted []*message, deliveries []*entry, before reading, held map[string][]sqs.Held, after reading) Books {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := &audit{
@@ -39,7 +46,6 @@ func (a *Auditor) Audit(queues *sqs.Service, tables *dynamodb.Service, calls aws
 	s.auditEvents(accepted, s.readIngress(held, topology.Ingress), s.readIngress(held, topology.IngressDeadLetter))
 	s.auditDeliveries(deliveries)
 	s.books.Unreadable, s.books.Foreign = s.unreadable.first, s.foreign.first
-	s.books.count(calls)
 	return s.books
 }
 
@@ -67,55 +73,47 @@ func (s *audit) ask(queue topology.QueueName, entries []*entry) {
 type lying struct {
 	queue   topology.QueueName
 	known   map[*message]bool
-	unknown map[[contentBytes]byte][]string // ids by content, of messages that carry the identity of none that was accepted
+	unknown map[[contentBytes]byte][]nameless // by content
+}
+
+// nameless is a message that carries the identity of none that was accepted.
+type nameless struct {
+	id   string
+	mute bool // a dead letter that tells no reason although there is room
 }
 
 // readIngress finds out which accepted messages lie in a queue.
 func (s *audit) readIngress(held map[string][]sqs.Held, queue topology.QueueName) lying {
-	l := lying{queue: queue, known: map[*message]bool{}, unknown: map[[contentBytes]byte][]string{}}
+	l := lying{queue: queue, known: map[*message]bool{}, unknown: map[[contentBytes]byte][]nameless{}}
 	for _, h := range held[string(queue)] {
 		o := s.open(h.Message)
-		m := s.byIdentity[o.identity]
-		if m == nil { // a note that its producer made up can hide the message's own identity
-			m = s.byIdentity[identity{h.MessageID, o.identity.content}]
-		}
-		if m == nil {
-			l.unknown[o.identity.content] = append(l.unknown[o.identity.content], h.MessageID)
-			s.askUnknown(queue, o)
+		moved := h.Attributes["DeadLetterQueueSourceArn"] != "" // by SQS, which gives no reasons
+		mute := queue == topology.IngressDeadLetter && o.note.Reason == "" && !moved && !o.newer
+		if m := s.byIdentity[o.identity]; m != nil {
+			l.known[m] = true
+			if mute { // where there was room for the identity there was room for the reason
+				s.books.unexplained.addf("message %s in %s", h.MessageID, queue)
+			}
 			continue
 		}
-		l.known[m] = true
-		moved := h.Attributes["DeadLetterQueueSourceArn"] != "" // by SQS, which gives no reasons
-		if queue == topology.IngressDeadLetter && o.note.Reason == "" && !moved && !o.newer && o.couldTellWhy() {
-			s.books.unexplained.addf("message %s in %s", m.id, queue)
-		}
+		content := o.identity.content
+		l.unknown[content] = append(l.unknown[content], nameless{h.MessageID, mute && o.couldTellWhy()})
 	}
 	return l
 }
 
-// askUnknown is ask for a message that nobody saw accepted, such as one that was moved back natively: its events may be known.
-func (s *audit) askUnknown(queue topology.QueueName, o opened) {
-	decoded, err := o.decode()
-	if err != nil {
-		return
-	}
-	for i := range decoded.Events {
-		e := &decoded.Events[i]
-		for _, d := range wanting(s.destinations, e) {
-			if known, ok := s.byID[delivery.NewID(e.Tenant(), e.Source, e.ID, d)]; ok {
-				s.ask(queue, []*entry{known})
-			}
-		}
-	}
-}
-
-// take finds a message by its content alone, which is all that is left where there was no room for a note.
-func (l lying) take(m *message) bool {
-	ids := l.unknown[m.identity.content]
-	if len(ids) == 0 {
+// take finds a message by its content alone, which is all that is left where there was no room for a note, or where SQS has given a
+// new id to a message without one.
+func (s *audit) take(m *message, from lying) bool {
+	found := from.unknown[m.identity.content]
+	if len(found) == 0 {
 		return false
 	}
-	l.unknown[m.identity.content] = ids[1:]
+	if found[0].mute {
+		s.books.unexplained.addf("message %s in %s", found[0].id, from.queue)
+	}
+	from.unknown[m.identity.content] = found[1:]
+	s.lies(m, from.queue)
 	return true
 }
 
@@ -143,18 +141,15 @@ func (s *audit) auditEvents(accepted []*message, ingress, dead lying) {
 		}
 	}
 	for _, m := range unfound {
-		switch {
-		case ingress.take(m):
-			s.lies(m, ingress.queue)
-		case dead.take(m):
-			s.lies(m, dead.queue)
-		default:
+		if !s.take(m, ingress) && !s.take(m, dead) {
 			s.count(m)
 		}
 	}
 	for _, l := range []lying{ingress, dead} {
-		for _, id := range slices.Sorted(slices.Values(slices.Concat(slices.Collect(maps.Values(l.unknown))...))) {
-			s.foreign.addf("message %s in %s", id, l.queue)
+		left := slices.Concat(slices.Collect(maps.Values(l.unknown))...)
+		slices.SortFunc(left, func(a, b nameless) int { return strings.Compare(a.id, b.id) })
+		for _, n := range left {
+			s.foreign.addf("message %s in %s", n.id, l.queue)
 		}
 	}
 }

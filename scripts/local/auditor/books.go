@@ -87,11 +87,11 @@ type Row struct {
 // ErrUnexpected and ErrUnexplained, whichever apply, and names the first few ids.
 func (b Books) Check() error {
 	var errs []error
-	if found := b.Routed + b.Unmatched + b.Dropped + b.IngressDead + b.InIngress; b.Missing > 0 || b.Accepted != found {
+	if found := b.Routed + b.Unmatched + b.Dropped + b.IngressDead + b.InIngress; b.Accepted != found {
 		errs = append(errs, fmt.Errorf("%w: %d ≠ %d + %d + %d + %d + %d, missing: %v",
 			ErrEvents, b.Accepted, b.Routed, b.Unmatched, b.Dropped, b.IngressDead, b.InIngress, b.missing))
 	}
-	if found := b.Delivered + b.Waiting + b.Parked + b.Dead + b.Queued; b.Lost > 0 || b.Deliveries != found {
+	if found := b.Delivered + b.Waiting + b.Parked + b.Dead + b.Queued; b.Deliveries != found {
 		var lost list
 		for _, r := range b.Rows {
 			if r.State == Lost {

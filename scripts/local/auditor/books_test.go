@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -242,6 +244,9 @@ func TestDeliveredTakesEvidence(t *testing.T) {
 				c.evidence(w)
 				w.write(one, "delivered", 0, 1)
 				b := w.audit()
+				if name == "attempt, not started" && b.HTTPAttempts != 0 {
+					t.Errorf("%d HTTP attempts", b.HTTPAttempts)
+				}
 				if (b.Lost == 0) != (c.lost == "") || (b.Lost == 0) != (b.Check() == nil) || c.lost != "" && !strings.Contains(b.Rows[0].Reason, c.lost) {
 					t.Errorf("lost %d, %+v: %v", b.Lost, b.Rows, b.Check())
 				}
@@ -278,6 +283,7 @@ func TestUnexpectedDeliveriesAreReported(t *testing.T) {
 		"message":                func(w *world) { w.put(topology.Deliveries, other, waybill.Note{}); w.empty(topology.Deliveries) },
 		"message to another":     func(w *world) { w.put(topology.Deliveries, misled, waybill.Note{}); w.empty(topology.Deliveries) },
 		"dead letter":            func(w *world) { w.put(topology.DeliveriesDeadLetter, other, waybill.Note{Reason: "x"}) },
+		"dead letter to another": func(w *world) { w.put(topology.DeliveriesDeadLetter, misled, waybill.Note{Reason: "x"}) },
 		"row":                    func(w *world) { w.write("nobody", "claimed", 0, 1) },
 		"request at a receiver":  func(w *world) { w.auditor.OnReceived("nobody", 500, "") },
 		"attempt":                func(w *world) { w.auditor.OnAttempt(downstream.Attempt{PublicID: "nobody"}, downstream.Result{}) },
@@ -334,13 +340,25 @@ func TestUnreadableThingsAreReported(t *testing.T) {
 
 func TestDeadLettersTellWhy(t *testing.T) {
 	bad := queue.Message{Body: `{"specversion":"1.0"}`}
+	newer := queue.Message{Body: "raw", Attributes: map[string]queue.Attribute{"waybill": {DataType: "String", String: `{"v":99}`}}}
 	for name, c := range map[string]struct {
 		act  func(w *world)
 		want error
 	}{
 		"ingress":            {func(w *world) { w.bury(bad, "bad-cloudevent") }, nil},
 		"ingress, no reason": {func(w *world) { w.bury(bad, "") }, auditor.ErrUnexplained},
-		"ingress, lost":      {func(w *world) { w.transmit(topology.Ingress, bad); w.empty(topology.Ingress) }, auditor.ErrEvents},
+		"ingress, a note of a newer release": {func(w *world) {
+			w.transmit(topology.Ingress, newer)
+			w.empty(topology.Ingress)
+			w.transmit(topology.IngressDeadLetter, newer)
+		}, nil},
+		"delivery, moved by SQS": {func(w *world) {
+			w.send(cloudEvent("1", receiver.Fine))
+			w.empty(topology.Ingress)
+			w.put(topology.Deliveries, message(0, 1), waybill.Note{})
+			w.receiveTooOften(topology.Deliveries)
+		}, nil},
+		"ingress, lost": {func(w *world) { w.transmit(topology.Ingress, bad); w.empty(topology.Ingress) }, auditor.ErrEvents},
 		"ingress, other bytes": {func(w *world) {
 			w.bury(bad, "bad-cloudevent")
 			w.transmit(topology.Ingress, bad)
@@ -375,20 +393,23 @@ func (w *world) bury(m queue.Message, reason string) {
 	w.empty(topology.Ingress)
 }
 
-// noise is text that does not compress into a message with a note.
-func noise(bytes int) string {
+// full gives m a blob that fills it up and does not compress, so that no note fits in any form.
+func full(m queue.Message) queue.Message {
 	random := rand.New(rand.NewPCG(1, 2))
-	var b strings.Builder
-	for b.Len() < bytes {
-		b.WriteByte(byte(' ' + 1 + random.IntN(94)))
+	blob := queue.Attribute{DataType: "Binary", Binary: make([]byte, queue.MaxBytes-m.Size()-len("blob")-len("Binary"))}
+	for i := range blob.Binary {
+		blob.Binary[i] = byte(random.Uint32())
 	}
-	return strings.NewReplacer(`"`, "x", `\`, "y").Replace(b.String())
+	attributes := map[string]queue.Attribute{"blob": blob}
+	maps.Copy(attributes, m.Attributes)
+	m.Attributes = attributes
+	return m
 }
 
 // Where there is no room for a note, content is all that is left to find a dead letter by.
 func TestFindsDeadLettersWithoutRoomForANote(t *testing.T) {
 	run(t, true, func(t *testing.T, w *world) {
-		full := queue.Message{Body: `{"specversion":"1.0","x":"` + noise(sqs.MaxMessageBytes-28) + `"}`}
+		full := full(queue.Message{Body: `{"specversion":"1.0"}`})
 		w.transmit(topology.Ingress, full)
 		w.bury(full, "bad-cloudevent")
 		if b := w.audit(); b.IngressDead != 2 || b.Missing != 0 || b.Check() != nil {
@@ -403,13 +424,14 @@ func TestFindsDeadLettersWithoutRoomForANote(t *testing.T) {
 
 func TestCopiesAreNotAcceptedAgain(t *testing.T) {
 	plain := queue.Message{Body: "raw", Group: "acme"}
-	full := queue.Message{Body: "raw", Attributes: map[string]queue.Attribute{}}
+	ten := queue.Message{Body: "raw", Attributes: map[string]queue.Attribute{}}
 	for i := range queue.MaxAttributes {
-		full.Attributes["a"+strconv.Itoa(i)] = queue.Attribute{DataType: "Binary", Binary: []byte{byte(i)}}
+		ten.Attributes["a"+strconv.Itoa(i)] = queue.Attribute{DataType: "Binary", Binary: []byte{byte(i)}}
 	}
+	typed := queue.Message{Body: "raw", Attributes: map[string]queue.Attribute{"a0": {DataType: "String", String: "x"}}}
 	foreign := queue.Message{Body: "raw", Attributes: map[string]queue.Attribute{"waybill": {DataType: "String", String: "mine"}}}
 	forged, _ := waybill.Attach(plain, waybill.Note{EventID: "made-up", AcceptedAt: time.Unix(1, 0)})
-	newer := queue.Message{Body: "raw", Attributes: map[string]queue.Attribute{"waybill": {DataType: "String", String: `{"v":2}`}}}
+	newer := queue.Message{Body: "raw", Attributes: map[string]queue.Attribute{"waybill": {DataType: "String", String: `{"v":99}`}}}
 	other := func(change func(m *queue.Message)) func(w *world, m queue.Message, id string) {
 		return func(w *world, m queue.Message, id string) {
 			change(&m)
@@ -418,13 +440,19 @@ func TestCopiesAreNotAcceptedAgain(t *testing.T) {
 		}
 	}
 	resent := other(func(*queue.Message) {})
+	change := func(to queue.Attribute) func(w *world, m queue.Message, id string) {
+		return other(func(m *queue.Message) {
+			m.Attributes = maps.Clone(m.Attributes)
+			m.Attributes["a0"] = to
+		})
+	}
 	for name, c := range map[string]struct {
 		first  queue.Message
 		again  func(w *world, m queue.Message, id string)
 		copied bool
 	}{
 		"sent again by Waybill":            {plain, resent, true},
-		"ten attributes, wrapped":          {full, resent, true},
+		"ten attributes, wrapped":          {ten, resent, true},
 		"an attribute of the same name":    {foreign, resent, true},
 		"a note of the producer":           {forged, resent, true},
 		"a note of a newer release":        {newer, func(w *world, m queue.Message, _ string) { w.transmit(topology.Ingress, m) }, true},
@@ -435,6 +463,9 @@ func TestCopiesAreNotAcceptedAgain(t *testing.T) {
 		"a note that hides other attributes": {plain, other(func(m *queue.Message) {
 			m.Attributes = map[string]queue.Attribute{"event-type": {DataType: "String", String: "x"}}
 		}), false},
+		"a note that hides another value":       {ten, change(queue.Attribute{DataType: "Binary", Binary: []byte{9}}), false},
+		"a note that hides another text":        {typed, change(queue.Attribute{DataType: "String", String: "y"}), false},
+		"a note that hides another type":        {typed, change(queue.Attribute{DataType: "String.label", String: "x"}), false},
 		"a note of the producer, twice, forged": {forged, func(w *world, m queue.Message, _ string) { w.transmit(topology.Ingress, m) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -495,17 +526,8 @@ func TestDeadLettersMovedBackNatively(t *testing.T) {
 		w.work(5 * time.Second)
 		want := figures{accepted: 2, routed: 1, ingressDead: 1, deliveries: 1, dead: 1, attempts: 1}
 		w.expect(want)
-		for _, from := range []topology.QueueName{topology.DeliveriesDeadLetter, topology.IngressDeadLetter} {
-			to := strings.TrimSuffix(string(from), "-dlq")
-			request, err := json.Marshal(map[string]string{"SourceArn": w.queue(from).ARN(), "DestinationArn": w.queue(topology.QueueName(to)).ARN()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := w.Queues.Do(t.Context(), "StartMessageMoveTask", request); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(time.Second)
+		w.redrive(topology.DeliveriesDeadLetter, topology.Deliveries)
+		w.redrive(topology.IngressDeadLetter, topology.Ingress)
 		w.expect(figures{accepted: 2, routed: 1, inIngress: 1, deliveries: 1, queued: 1, attempts: 1})
 		w.work(5 * time.Second)
 		want.attempts, want.retried = 2, 1
@@ -513,17 +535,23 @@ func TestDeadLettersMovedBackNatively(t *testing.T) {
 	})
 }
 
+// receiveTooOften makes SQS move everything to the dead-letter queue.
+func (w *world) receiveTooOften(name topology.QueueName) {
+	w.t.Helper()
+	now := time.Duration(0)
+	for range 11 {
+		if _, err := w.queue(name).Receive(w.t.Context(), sqs.ReceiveOptions{Max: 10, Visibility: &now}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 // Poison is moved by SQS itself, without a reason.
 func TestPoisonIsFoundByItsMessageID(t *testing.T) {
 	run(t, true, func(t *testing.T, w *world) {
 		w.send(cloudEvent("1", receiver.Fine))
 		w.send(sqs.Outgoing{Body: "raw"})
-		now := time.Duration(0)
-		for range 11 {
-			if _, err := w.queue(topology.Ingress).Receive(t.Context(), sqs.ReceiveOptions{Max: 10, Visibility: &now}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		w.receiveTooOften(topology.Ingress)
 		b := w.expect(figures{accepted: 2, ingressDead: 2})
 		if b.Deliveries != 0 {
 			t.Errorf("an event that was never routed has %d deliveries", b.Deliveries)
@@ -531,7 +559,103 @@ func TestPoisonIsFoundByItsMessageID(t *testing.T) {
 		// Rejected in the middle: one of its deliveries is on its way already.
 		w.put(topology.Deliveries, message(0, 1), waybill.Note{})
 		w.expect(figures{accepted: 2, ingressDead: 2, deliveries: 1, queued: 1})
+		w.empty(topology.Deliveries)
+		if b := w.audit(); b.Lost != 1 {
+			t.Errorf("its message was deleted: %+v", b)
+		}
 	})
+}
+
+// Moved back natively, a message without a note has nothing left but its content.
+func TestPoisonMovedBackNativelyIsFoundByItsContent(t *testing.T) {
+	run(t, true, func(t *testing.T, w *world) {
+		w.send(cloudEvent("1", receiver.Fine))
+		w.empty(topology.Ingress)
+		w.send(cloudEvent("2", receiver.Fine))
+		w.moveIngress(cloudEvent("1", receiver.Fine))
+		w.expect(figures{accepted: 2, inIngress: 2, deliveries: 2, queued: 2})
+		w.work(5 * time.Second)
+		w.expect(figures{accepted: 2, routed: 2, deliveries: 2, delivered: 2, attempts: 2})
+	})
+}
+
+// moveIngress puts a message on the ingress queue by a native move, of which OnSend does not hear.
+func (w *world) moveIngress(m sqs.Outgoing) {
+	w.t.Helper()
+	if _, err := w.queue(topology.IngressDeadLetter).Send(m); err != nil {
+		w.t.Fatal(err)
+	}
+	w.redrive(topology.IngressDeadLetter, topology.Ingress)
+}
+
+// redrive starts a native move task and lets it run.
+func (w *world) redrive(from, to topology.QueueName) {
+	w.t.Helper()
+	request, err := json.Marshal(map[string]string{"SourceArn": w.queue(from).ARN(), "DestinationArn": w.queue(to).ARN()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.Queues.Do(w.t.Context(), "StartMessageMoveTask", request); err != nil {
+		w.t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+}
+
+// Of two messages with the same content, the dead letter without an identity belongs to the one that was not routed.
+func TestNamelessDeadLetterBelongsToWhatIsMissing(t *testing.T) {
+	for name, c := range map[string]struct {
+		message func(queue.Message) queue.Message
+		want    error
+	}{
+		"no room":        {full, nil},
+		"room, not used": {func(m queue.Message) queue.Message { return m }, auditor.ErrUnexplained},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, true, func(t *testing.T, w *world) {
+				m := c.message(queue.Message{Body: "raw", Attributes: map[string]queue.Attribute{"event-type": {DataType: "String", String: receiver.Fine}}})
+				w.transmit(topology.Ingress, m)
+				routed := w.queue(topology.Ingress).Snapshot()[0].MessageID
+				w.transmit(topology.Ingress, m)
+				w.empty(topology.Ingress)
+				w.transmit(topology.IngressDeadLetter, m)
+				w.put(topology.Deliveries, delivery.Message{
+					Delivery:    delivery.NewID("default", w.queue(topology.Ingress).ARN(), routed, receiver.Fine),
+					Destination: receiver.Fine, Attempt: 1, Event: events.Event{ID: routed, Source: "s", Type: receiver.Fine},
+				}, waybill.Note{})
+				b := w.audit()
+				if err := b.Check(); b.Routed != 1 || b.IngressDead != 1 || b.Queued != 1 || b.Deliveries != 1 || !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+					t.Errorf("%+v: %v", b, err)
+				}
+			})
+		})
+	}
+}
+
+// A message keeps a whole payload in memory if a string of the event is part of its body.
+func TestKeepsNoPayloads(t *testing.T) {
+	const messages, payloadBytes = 64, 256 << 10
+	books, err := auditor.New(auditor.Config{Destinations: destinations})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range messages {
+		books.OnSend(string(topology.Ingress), sqs.Message{
+			MessageID: strconv.Itoa(i),
+			Body: fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":"/%d","type":"fine","tenant":"t%d","data":"%s"}`,
+				i, i, i, strings.Repeat("x", payloadBytes)),
+		})
+	}
+	if kept := int64(heap()) - int64(before); kept > messages*payloadBytes/8 {
+		t.Errorf("%d bytes are kept of %d messages of %d bytes", kept, messages, payloadBytes)
+	}
+	runtime.KeepAlive(books)
 }
 
 func TestRowsOfDeadLettersTellWhatTheyTell(t *testing.T) {

@@ -166,8 +166,8 @@ func (f *findings) deadLetter(r *row) *letter {
 	return nil
 }
 
-// lets tells whether the delivery can go on by a message if r is its waybill: now, or when a lease is over. It is the claim table in
-// other words. A message with an outcome makes no attempt: it keeps a success that has yet to be written down, and stands for nothing
+// lets tells whether the delivery can go on by a message if r, which does not say delivered, is its waybill: now, or when a lease is
+// over. It is the claim table in other words. A message with an outcome makes no attempt: it keeps a success that has yet to be written down, and stands for nothing
 // else, because the future of a failure lies on a queue by itself.
 func (r *row) lets(m *delivery.Message) bool {
 	if m.Outcome != nil && m.Outcome.State != string(ledger.Delivered) {
@@ -180,8 +180,6 @@ func (r *row) lets(m *delivery.Message) bool {
 	switch {
 	case m.Outcome != nil && !m.Outcome.Unclaimed:
 		return order == 0 && m.Outcome.Owner == r.Owner
-	case r.State == ledger.Delivered:
-		return m.Replay && m.Epoch > r.Epoch
 	case r.State == ledger.Dead:
 		return m.Epoch > r.Epoch
 	case r.State == ledger.Waiting:

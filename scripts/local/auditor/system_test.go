@@ -244,7 +244,7 @@ func TestBalancesAtEveryInstant(t *testing.T) {
 	defer w.stop()
 	w.Resume(t.Context())
 	go func() {
-		kinds := []string{receiver.Fine, receiver.Flaky, receiver.Rejecting, "all", "unwanted"}
+		kinds := []string{receiver.Fine, receiver.Flaky, receiver.Rejecting, receiver.Gone, "unwanted"}
 		for i := range events {
 			m := cloudEvent(strconv.Itoa(i), kinds[i%len(kinds)])
 			if i%7 == 0 {
