@@ -13,7 +13,7 @@ help: ## Print this list
 
 .PHONY: run
 run: ## Start the whole system on this machine and deliver sample events (ARGS=-exit stops when all is done)
-	@go run ./scripts/local $(ARGS)
+	@go build -o .bin/local ./scripts/local && exec .bin/local $(ARGS)
 
 .PHONY: test
 test: ## Run all tests with the race detector; the CDK tests need Node
