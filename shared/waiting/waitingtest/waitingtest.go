@@ -9,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -180,7 +181,7 @@ func testPages(t *testing.T, h Harness) {
 func testLarge(t *testing.T, h Harness) {
 	var rows []waiting.Row
 	for i := range 5 {
-		r := row("b", fmt.Sprint(i), "t")
+		r := row("b", strconv.Itoa(i), "t")
 		r.Body = bytes.Repeat([]byte{byte(i)}, waiting.MaxRowBytes-r.Size()+len(r.Body))
 		rows = append(rows, r)
 	}
@@ -271,7 +272,7 @@ func testBuckets(t *testing.T, h Harness) {
 		name := fmt.Sprintf("bucket-%d", i)
 		want[name] = true
 		for k := range 6 {
-			r := row(name, fmt.Sprint(k), "t")
+			r := row(name, strconv.Itoa(k), "t")
 			r.Body = bytes.Repeat([]byte("x"), 150_000) // several pages of a database that reads a megabyte at a time
 			rows = append(rows, r)
 		}
