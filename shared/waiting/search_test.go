@@ -2,7 +2,6 @@ package waiting
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +14,8 @@ import (
 //
 //   - nothing can bring the delivery to its end any more: it is lost, though a scan for strays might still find it;
 //   - a message comes back before it is due;
-//   - a run visits buckets that an earlier one has closed.
+//   - a run visits buckets that an earlier one has closed;
+//   - a row lies where no run looks.
 //
 // Then every rule is taken away in turn, and the search must find such a state.
 
@@ -53,7 +53,8 @@ const (
 	before     = 10 // buckets before the first tick
 	buckets    = before + maxTicks + 4
 	slots      = 2
-	wakerTicks = 1 // after which a run ends
+	wakerTicks = 1    // after which a run ends
+	noStamp    = -100 // the holder relies on an earlier mark
 	maxStates  = 400_000
 	tooLarge   = "the search is too large, make its budgets smaller"
 )
@@ -169,10 +170,27 @@ type search struct {
 	setting
 }
 
+// move is one thing that can happen. It is put into words only for a counterexample.
 type move struct {
-	say  string
-	next world
+	who, say string
+	minute   int // for a %d in say
+	next     world
 }
+
+func (m move) String() string {
+	say := m.say
+	if strings.Contains(say, "%d") {
+		say = fmt.Sprintf(say, m.minute)
+	}
+	return m.who + say
+}
+
+// names of holders and wakers, and of tokens.
+var (
+	holderNames = [...]string{"holder 1", "holder 2"}
+	wakerNames  = [...]string{"waker 1", "waker 2"}
+	tokenNames  = [...]string{"", "a", "b", "c", "d", "e", "f", "g", "h"}
+)
 
 // fresh gives a token that nobody holds, in place of the one that is there.
 func (s search) fresh(w *world, there uint8) uint8 {
@@ -220,19 +238,22 @@ func spend(budget *uint8) bool {
 }
 
 // moves lists everything that can happen next.
-func (s search) moves(w world) []move {
-	var out []move
-	add := func(say string, change func(*world) bool) {
-		next := w
-		if change(&next) {
-			out = append(out, move{fmt.Sprintf("%3d min  %s", int(w.now)*5, say), next})
+func (s search) moves(w world, out []move) []move {
+	add := func(who, say string, minute int, change func(*world) bool) {
+		out = append(out, move{who, say, minute, w})
+		if !change(&out[len(out)-1].next) {
+			out = out[:len(out)-1]
 		}
 	}
 	if w.now < s.ticks {
-		add("time passes", func(n *world) bool { n.pass(s); return true })
+		add("", "time passes", 0, func(n *world) bool { n.pass(s); return true })
 	}
 	if w.left.toggle > 0 {
-		add(map[bool]string{true: "the destination recovers", false: "the destination fails"}[w.closed], func(n *world) bool {
+		say := "the destination fails"
+		if w.closed {
+			say = "the destination recovers"
+		}
+		add("", say, 0, func(n *world) bool {
 			n.closed = !n.closed
 			return spend(&n.left.toggle)
 		})
@@ -246,7 +267,7 @@ func (s search) moves(w world) []move {
 	return out
 }
 
-type adder func(say string, change func(*world) bool)
+type adder func(who, say string, minute int, change func(*world) bool)
 
 // pass lets a tick go by; holders that outlive their time-out die.
 func (w *world) pass(s search) {
@@ -270,16 +291,16 @@ func (w *world) die(i int) {
 }
 
 func (s search) hold(w world, i int, add adder) {
-	name := "holder " + string('1'+rune(i))
+	name := holderNames[i]
 	h := w.holders[i]
 	if h.step > hGot {
-		add(name+" dies", func(n *world) bool { n.die(i); return true })
+		add(name, " dies", 0, func(n *world) bool { n.die(i); return true })
 	}
 	switch h.step {
 	case hIdle:
 		for slot, m := range w.queue {
 			if m.here && !m.flight && m.visible <= w.now {
-				add(name+" receives the message", func(n *world) bool {
+				add(name, " receives the message", 0, func(n *world) bool {
 					n.queue[slot].flight = true
 					n.holders[i] = simHolder{step: hGot, slot: uint8(slot), started: n.now, cached: h.cached, since: m.since}
 					return true
@@ -290,24 +311,24 @@ func (s search) hold(w world, i int, add adder) {
 	case hGot:
 		s.decide(w, i, name, add)
 	case hPutDue:
-		s.put(w, i, name+" puts the due row", w.due[h.bucket+before], func(n *world, token uint8) { n.due[h.bucket+before] = token }, hAck, add)
+		s.put(w, i, " puts the due row", " puts the due row, the answer is lost", w.due[h.bucket+before], func(n *world, token uint8) { n.due[h.bucket+before] = token }, hAck, add)
 	case hMark:
 		mark := func(n *world) { n.mark, n.markAt = s.fresh(n, n.mark), h.stamp; n.holders[i].cached = h.stamp + 1 }
-		add(name+" marks the destination", func(n *world) bool { mark(n); n.holders[i].step = hPutParked; return true })
+		add(name, " marks the destination", 0, func(n *world) bool { mark(n); n.holders[i].step = hPutParked; return true })
 	case hPutParked:
 		then := uint8(hAck)
-		if s.rowBeforeMark && h.stamp >= 0 {
+		if s.rowBeforeMark && h.stamp != noStamp {
 			then = hMarkLate
 		}
-		s.put(w, i, name+" parks the delivery", w.parked, func(n *world, token uint8) { n.parked, n.since = token, h.since }, then, add)
+		s.put(w, i, " parks the delivery", " parks the delivery, the answer is lost", w.parked, func(n *world, token uint8) { n.parked, n.since = token, h.since }, then, add)
 	case hMarkLate:
-		add(name+" marks the destination", func(n *world) bool {
+		add(name, " marks the destination", 0, func(n *world) bool {
 			n.mark, n.markAt = s.fresh(n, n.mark), h.stamp
 			n.holders[i].cached, n.holders[i].step = h.stamp+1, hAck
 			return true
 		})
 	case hAck:
-		add(name+" acknowledges", func(n *world) bool {
+		add(name, " acknowledges", 0, func(n *world) bool {
 			n.queue[h.slot] = simMessage{}
 			n.holders[i] = simHolder{cached: h.cached}
 			return true
@@ -320,11 +341,11 @@ func (s search) decide(w world, i int, name string, add adder) {
 	h := w.holders[i]
 	now := s.holderNow(&w)
 	if h.since > 0 && s.parkClock(&w, s.holderClock).Sub(at(int(h.since)-1)) >= s.limits.LongestPark {
-		add(name+" gives the delivery up", func(n *world) bool { n.done = true; return true })
+		add(name, " gives the delivery up", 0, func(n *world) bool { n.done = true; return true })
 		return
 	}
 	if w.closed {
-		add(name+" must park the delivery", func(n *world) bool {
+		add(name, " must park the delivery", 0, func(n *world) bool {
 			h := &n.holders[i]
 			if h.since == 0 {
 				h.since = uint8(int(n.now) + s.holderClock + 1)
@@ -339,13 +360,13 @@ func (s search) decide(w world, i int, name string, add adder) {
 		})
 		return
 	}
-	add(name+" delivers", func(n *world) bool { n.done = true; return true })
+	add(name, " delivers", 0, func(n *world) bool { n.done = true; return true })
 	for _, wait := range s.waits {
 		due := int(w.now) + s.holderClock + wait
 		if due > int(s.ticks)-2 {
 			continue
 		}
-		add(fmt.Sprintf("%s wants the delivery to wait until minute %d", name, due*5), func(n *world) bool {
+		add(name, " wants the delivery to wait until minute %d", due*5, func(n *world) bool {
 			h := &n.holders[i]
 			if s.tooSoon(at(due), now) {
 				n.queue[h.slot] = simMessage{}
@@ -358,7 +379,7 @@ func (s search) decide(w world, i int, name string, add adder) {
 	}
 }
 
-func (s search) put(w world, i int, say string, there uint8, write func(*world, uint8), then uint8, add adder) {
+func (s search) put(w world, i int, say, sayLost string, there uint8, write func(*world, uint8), then uint8, add adder) {
 	h := w.holders[i]
 	token := h.token
 	if token == 0 || !s.repeatsKeepIt {
@@ -367,12 +388,12 @@ func (s search) put(w world, i int, say string, there uint8, write func(*world, 
 	if s.tokensStay {
 		token = 1
 	}
-	add(say, func(n *world) bool {
+	add(holderNames[i], say, 0, func(n *world) bool {
 		write(n, token)
 		n.holders[i].step, n.holders[i].token = then, 0
 		return true
 	})
-	add(say+", the answer is lost", func(n *world) bool {
+	add(holderNames[i], sayLost, 0, func(n *world) bool {
 		write(n, token)
 		if s.repeatsKeepIt {
 			n.holders[i].token = token
@@ -382,18 +403,18 @@ func (s search) put(w world, i int, say string, there uint8, write func(*world, 
 }
 
 func (s search) wake(w world, i int, add adder) {
-	name := "waker " + string('1'+rune(i))
+	name := wakerNames[i]
 	k := w.wakers[i]
 	clock := w.now + int8(s.wakeClock)
 	if k.step != wIdle && k.step != wVisit && k.step != wParked { // to die there is to have done nothing
-		add(name+" dies", func(n *world) bool { n.wakers[i] = simWaker{}; return true })
+		add(name, " dies", 0, func(n *world) bool { n.wakers[i] = simWaker{}; return true })
 	}
 	to := func(n *world, step uint8) bool { n.wakers[i].step = step; return true }
 	switch k.step {
 	case wIdle:
 		s.begin(w, i, name, add)
 	case wStart:
-		add(name+" writes the first watermark", func(n *world) bool {
+		add(name, " writes the first watermark", 0, func(n *world) bool {
 			s.write(n, tickOf(s.firstMinute(s.limits, minuteAt(int(k.oldest)), k.found, at(int(k.clock)))))
 			n.wakers[i] = simWaker{}
 			return true
@@ -401,10 +422,10 @@ func (s search) wake(w world, i int, add adder) {
 	case wVisit:
 		last := func(b int8) bool { return minuteAt(int(b)) > s.lastMinute(at(int(clock))) || int(b)+before >= buckets }
 		if last(k.bucket) {
-			add(name+" has seen the last bucket", func(n *world) bool { return to(n, wAdvance) })
+			add(name, " has seen the last bucket", 0, func(n *world) bool { return to(n, wAdvance) })
 			return
 		}
-		add(fmt.Sprintf("%s reads the bucket of minute %d, and those after it that hold nothing", name, int(k.bucket)*5), func(n *world) bool {
+		add(name, " reads the bucket of minute %d, and those after it that hold nothing", int(k.bucket)*5, func(n *world) bool {
 			k := &n.wakers[i]
 			if k.clock, k.token = clock, n.due[k.bucket+before]; k.token == 0 {
 				for s.visited(n, i, 0); !last(k.bucket) && !n.coming(k.bucket); s.visited(n, i, 0) {
@@ -420,9 +441,9 @@ func (s search) wake(w world, i int, add adder) {
 	case wSend:
 		s.sendDue(i, name, k, clock, add)
 	case wDelete:
-		add(name+" deletes the due row", func(n *world) bool {
+		add(name, " deletes the due row", 0, func(n *world) bool {
 			k, left := &n.wakers[i], 0
-			if row := &n.due[k.bucket+before]; *row != 0 && s.mayDelete(fmt.Sprint(*row), fmt.Sprint(k.token)) {
+			if row := &n.due[k.bucket+before]; *row != 0 && s.mayDelete(tokenNames[*row], tokenNames[k.token]) {
 				*row = 0
 			} else if *row != 0 {
 				left = 1
@@ -434,7 +455,7 @@ func (s search) wake(w world, i int, add adder) {
 			return true
 		})
 	case wAdvance:
-		add(name+" writes the watermark", func(n *world) bool {
+		add(name, " writes the watermark", 0, func(n *world) bool {
 			if k.advanced {
 				s.write(n, int(k.watermark))
 			}
@@ -451,7 +472,7 @@ func (s search) wake(w world, i int, add adder) {
 }
 
 func (s search) begin(w world, i int, name string, add adder) {
-	add(name+" begins a run", func(n *world) bool {
+	add(name, " begins a run", 0, func(n *world) bool {
 		k := &n.wakers[i]
 		if n.watermark == 0 {
 			k.started, k.clock = n.now, n.now+int8(s.wakeClock)
@@ -490,7 +511,7 @@ func (s search) write(n *world, to int) {
 }
 
 func (s search) sendDue(i int, name string, k simWaker, clock int8, add adder) {
-	add(name+" sends the due delivery", func(n *world) bool {
+	add(name, " sends the due delivery", 0, func(n *world) bool {
 		delay := Delay(at(int(k.bucket)), at(int(clock)))
 		visible := n.now + int8(delay/tick)
 		if skew := abs(s.wakeClock) + abs(s.holderClock); int(visible)+skew < int(k.bucket) {
@@ -503,7 +524,7 @@ func (s search) sendDue(i int, name string, k simWaker, clock int8, add adder) {
 		}
 		return n.send(simMessage{visible: min(visible, s.ticks)})
 	})
-	add(name+" cannot send the due delivery", func(n *world) bool { s.visited(n, i, 1); return spend(&n.left.unsent) })
+	add(name, " cannot send the due delivery", 0, func(n *world) bool { s.visited(n, i, 1); return spend(&n.left.unsent) })
 }
 
 // visited ends the visit to a bucket.
@@ -521,7 +542,7 @@ func (s search) wakeParked(w world, i int, name string, add adder) {
 	end := func(n *world) bool { n.wakers[i] = simWaker{}; return true }
 	switch k.step {
 	case wParked:
-		add(name+" reads the parked rows", func(n *world) bool {
+		add(name, " reads the parked rows", 0, func(n *world) bool {
 			k := &n.wakers[i]
 			k.clock = n.now + int8(s.wakeClock)
 			k.token, k.since = n.parked, n.since
@@ -538,16 +559,16 @@ func (s search) wakeParked(w world, i int, name string, add adder) {
 			return true
 		})
 	case wSendParked:
-		add(name+" sends the parked delivery", func(n *world) bool {
+		add(name, " sends the parked delivery", 0, func(n *world) bool {
 			if n.wakers[i].step = wDeleteParked; s.deleteFirst {
 				end(n)
 			}
 			return n.send(simMessage{visible: n.now, since: k.since})
 		})
-		add(name+" cannot send the parked delivery", func(n *world) bool { end(n); return spend(&n.left.unsent) })
+		add(name, " cannot send the parked delivery", 0, func(n *world) bool { end(n); return spend(&n.left.unsent) })
 	case wDeleteParked:
-		add(name+" deletes the parked row", func(n *world) bool {
-			if n.parked != 0 && s.mayDelete(fmt.Sprint(n.parked), fmt.Sprint(k.token)) {
+		add(name, " deletes the parked row", 0, func(n *world) bool {
+			if n.parked != 0 && s.mayDelete(tokenNames[n.parked], tokenNames[k.token]) {
 				n.parked, n.since = 0, 0
 			}
 			if s.deleteFirst {
@@ -557,7 +578,7 @@ func (s search) wakeParked(w world, i int, name string, add adder) {
 			return end(n)
 		})
 	case wClear:
-		add(name+" clears the mark", func(n *world) bool {
+		add(name, " clears the mark", 0, func(n *world) bool {
 			if n.mark == k.mark || s.clearWhatever {
 				n.mark, n.markAt = 0, 0
 			}
@@ -722,19 +743,22 @@ func (s search) run() (counterexample string, explored int) {
 	index := map[world]int32{start: 0}
 	all := []world{start}
 	type from struct {
-		parent int32
-		say    string
+		parent    int32
+		who, what string
+		minute    int
 	}
-	origin := []from{{-1, "  0 min  a delivery message lies on the queue"}}
+	origin := []from{{-1, "", "a delivery message lies on the queue", 0}}
 	var edges [][2]int32
 	story := func(i int32, end string) string {
 		var lines []string
 		for ; i >= 0; i = origin[i].parent {
-			lines = append(lines, origin[i].say)
+			o := origin[i]
+			lines = append(lines, fmt.Sprintf("%3d min  %s", int(all[max(o.parent, 0)].now)*5, move{who: o.who, say: o.what, minute: o.minute}))
 		}
 		slices.Reverse(lines)
 		return strings.Join(append(lines, "=> "+end), "\n")
 	}
+	var room []move
 	for i := 0; i < len(all); i++ {
 		if len(all) > maxStates {
 			return tooLarge, len(all)
@@ -742,7 +766,8 @@ func (s search) run() (counterexample string, explored int) {
 		if all[i].done {
 			continue
 		}
-		for _, m := range s.moves(all[i]) {
+		room = s.moves(all[i], room[:0])
+		for _, m := range room {
 			s.canonical(&m.next)
 			if m.next.wrong == "" && (m.next.done || s.ends(&m.next)) { // all that have come to their end are one
 				m.next = world{done: true}
@@ -752,7 +777,7 @@ func (s search) run() (counterexample string, explored int) {
 				j = int32(len(all))
 				index[m.next] = j
 				all = append(all, m.next)
-				origin = append(origin, from{int32(i), m.say})
+				origin = append(origin, from{int32(i), m.who, m.say, m.minute})
 				if m.next.wrong != "" {
 					return story(j, m.next.wrong), len(all)
 				}
@@ -763,7 +788,27 @@ func (s search) run() (counterexample string, explored int) {
 	if stuck := firstStuck(all, edges); stuck >= 0 {
 		return story(stuck, "from here the delivery cannot come to its end: it is lost"), len(all)
 	}
+	for i := range all {
+		if s.stray(&all[i]) {
+			return story(int32(i), "a row lies where no run looks, and nobody is about to change that"), len(all)
+		}
+	}
 	return "", len(all)
+}
+
+// stray tells that there is a row which no run visits. While the message of its delivery comes back, that is not lost; but the row would
+// stay for ever, and be counted.
+func (s search) stray(w *world) bool {
+	for b, token := range w.due {
+		if token != 0 && w.watermark > 0 && b < int(w.watermark)-1 {
+			return true
+		}
+	}
+	marking := false
+	for _, h := range w.holders {
+		marking = marking || h.step == hMarkLate
+	}
+	return w.parked != 0 && w.mark == 0 && !marking
 }
 
 // firstStuck gives the first state from which the end cannot be reached, or -1.
@@ -805,18 +850,21 @@ func firstStuck(all []world, edges [][2]int32) int32 {
 // settings are mixtures of circumstances, each small enough to be explored in full.
 func settings() map[string]setting {
 	limits := Limits{FunctionTimeout: 2 * tick, ClockSkew: tick, MarkCache: tick, LongestPark: 1000 * time.Hour}
-	soon := limits
+	short, soon := limits, limits
+	short.FunctionTimeout = tick
 	soon.LongestPark = 4 * tick
 	return map[string]setting{
-		"one waker":          {limits: limits, ticks: 11, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, waits: []int{3}, left: budgets{wait: 1, unanswered: 1, unsent: 1}},
-		"two wakers":         {limits: limits, ticks: 8, holders: 1, wakers: 2, holderClock: -1, wakeClock: 1, waits: []int{3}, left: budgets{wait: 1}},
-		"overdue":            {limits: limits, ticks: 10, holders: 1, wakers: 1, waits: []int{-7, 1}, left: budgets{wait: 2}},
+		"one waker":          {limits: limits, ticks: 9, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, waits: []int{3}, left: budgets{wait: 1, unsent: 1}},
+		"two wakers":         {limits: limits, ticks: 6, holders: 1, wakers: 2, holderClock: -1, waits: []int{3}, left: budgets{wait: 1}},
+		"repeated put":       {limits: limits, ticks: 5, holders: 1, wakers: 1, waits: []int{3}, left: budgets{wait: 1, unanswered: 1}},
+		"overdue":            {limits: limits, ticks: 6, holders: 1, wakers: 1, waits: []int{-7, 1}, left: budgets{wait: 1}},
 		"far ahead":          {limits: limits, ticks: 10, holders: 1, wakers: 1, wakeClock: 1, waits: []int{6}, left: budgets{wait: 1}},
 		"new room":           {limits: limits, ticks: 8, holders: 1, wakers: 1, wakeClock: 1, waits: []int{3}, noWatermark: true, left: budgets{wait: 1}},
 		"parked":             {limits: limits, ticks: 12, holders: 2, wakers: 1, holderClock: 1, wakeClock: -1, closed: true, left: budgets{toggle: 1, unsent: 1}},
-		"parked again":       {limits: limits, ticks: 10, holders: 1, wakers: 1, closed: true, left: budgets{toggle: 3}},
-		"repeated":           {limits: limits, ticks: 2, holders: 2, wakers: 1, closed: true, left: budgets{toggle: 3, unanswered: 1}},
-		"parked, two wakers": {limits: limits, ticks: 10, holders: 1, wakers: 2, holderClock: -1, wakeClock: 1, closed: true, left: budgets{toggle: 1}},
+		"parked later":       {limits: short, ticks: 8, holders: 1, wakers: 1, closed: true, left: budgets{toggle: 3}},
+		"parked twice":       {limits: limits, ticks: 2, holders: 2, wakers: 1, closed: true, left: budgets{toggle: 3}},
+		"parked again":       {limits: limits, ticks: 1, holders: 2, wakers: 1, closed: true, left: budgets{toggle: 3, unanswered: 1}},
+		"parked, two wakers": {limits: short, ticks: 5, holders: 1, wakers: 2, holderClock: -1, wakeClock: 1, closed: true, left: budgets{toggle: 1}},
 		"given up":           {limits: soon, ticks: 8, holders: 1, wakers: 1, closed: true},
 	}
 }
@@ -836,43 +884,50 @@ func TestSearch(t *testing.T) {
 func TestSearchNeedsEveryRule(t *testing.T) {
 	for name, broken := range brokenRules() {
 		t.Run(name, func(t *testing.T) {
-			all := settings()
-			for _, mixture := range slices.Sorted(maps.Keys(all)) {
-				if counterexample, explored := (search{broken, all[mixture]}).run(); counterexample != "" && counterexample != tooLarge {
-					t.Logf("found within %d states of %q:\n%s", explored, mixture, counterexample)
-					return
-				}
+			setting, ok := settings()[broken.where]
+			if !ok {
+				t.Fatalf("there is no setting %q", broken.where)
 			}
-			t.Fatal("without this rule the search finds nothing wrong: the rule is superfluous, or the search is blind")
+			counterexample, explored := search{broken.rules, setting}.run()
+			if counterexample == "" || counterexample == tooLarge {
+				t.Fatalf("without this rule the search finds nothing wrong in %d states: the rule is superfluous, or the search is blind", explored)
+			}
+			t.Logf("found within %d states:\n%s", explored, counterexample)
 		})
 	}
 }
 
-func brokenRules() map[string]rules {
-	all := map[string]rules{}
-	broken := func(name string, change func(*rules)) {
-		r := realRules()
-		change(&r)
-		all[name] = r
+// brokenRule is what happens without a rule, and the setting in which it shows.
+type brokenRule struct {
+	where string
+	rules rules
+}
+
+func brokenRules() map[string]brokenRule {
+	all := map[string]brokenRule{}
+	broken := func(where, name string, change func(*rules)) {
+		b := brokenRule{where, realRules()}
+		change(&b.rules)
+		all[name] = b
 	}
-	broken("tokens that do not change", func(r *rules) { r.tokensStay = true })
-	broken("a put is repeated with its token", func(r *rules) { r.repeatsKeepIt = true })
-	broken("deletes ask for no token", func(r *rules) { r.mayDelete = func(string, string) bool { return true } })
-	broken("deleted before sent", func(r *rules) { r.deleteFirst = true })
-	broken("put closer than the least distance", func(r *rules) { r.tooSoon = func(time.Time, time.Time) bool { return false } })
-	broken("look-ahead longer than the least distance", func(r *rules) {
+	broken("parked twice", "tokens that do not change", func(r *rules) { r.tokensStay = true })
+	broken("parked again", "a put is repeated with its token", func(r *rules) { r.repeatsKeepIt = true })
+	broken("parked twice", "deletes ask for no token", func(r *rules) { r.mayDelete = func(string, string) bool { return true } })
+	broken("one waker", "deleted before sent", func(r *rules) { r.deleteFirst = true })
+	broken("overdue", "put closer than the least distance", func(r *rules) { r.tooSoon = func(time.Time, time.Time) bool { return false } })
+	broken("far ahead", "look-ahead longer than the least distance", func(r *rules) {
 		r.lastMinute = func(now time.Time) Minute { return MinuteOf(now.Add(MinDistance + LookAhead)) }
 	})
-	broken("buckets closed as soon as they have ended", func(r *rules) {
+	broken("one waker", "buckets closed as soon as they have ended", func(r *rules) {
 		r.mayClose = func(_ Limits, m Minute, now time.Time, left int) bool { return left == 0 && now.After(m.End()) }
 	})
-	broken("buckets closed as soon as they are empty", func(r *rules) {
+	broken("one waker", "buckets closed as soon as they are empty", func(r *rules) {
 		r.mayClose = func(_ Limits, _ Minute, _ time.Time, left int) bool { return left == 0 }
 	})
-	broken("buckets closed with rows in them", func(r *rules) {
+	broken("one waker", "buckets closed with rows in them", func(r *rules) {
 		r.mayClose = func(l Limits, m Minute, now time.Time, _ int) bool { return l.MayClose(m, now, 0) }
 	})
-	broken("buckets closed out of order", func(r *rules) {
+	broken("one waker", "buckets closed out of order", func(r *rules) {
 		r.advance = func(watermark, m Minute, mayClose bool) Minute {
 			if mayClose {
 				return m + 1
@@ -880,23 +935,23 @@ func brokenRules() map[string]rules {
 			return watermark
 		}
 	})
-	broken("the watermark moves backward", func(r *rules) { r.mayAdvance = func(Minute, bool, Minute) bool { return true } })
-	broken("a new watermark begins at the present", func(r *rules) {
+	broken("two wakers", "the watermark moves backward", func(r *rules) { r.mayAdvance = func(Minute, bool, Minute) bool { return true } })
+	broken("new room", "a new watermark begins at the present", func(r *rules) {
 		r.firstMinute = func(_ Limits, _ Minute, _ bool, began time.Time) Minute { return MinuteOf(began) }
 	})
-	broken("a new watermark forgets older rows", func(r *rules) {
+	broken("new room", "a new watermark forgets older rows", func(r *rules) {
 		r.firstMinute = func(l Limits, _ Minute, _ bool, began time.Time) Minute { return l.FirstMinute(0, false, began) }
 	})
-	broken("marked after the row", func(r *rules) { r.rowBeforeMark = true })
-	broken("a mark is relied on for ever", func(r *rules) { r.marked = func(Limits, time.Time, time.Time) bool { return true } })
-	broken("marks cleared before the caches are over", func(r *rules) {
+	broken("parked", "marked after the row", func(r *rules) { r.rowBeforeMark = true })
+	broken("parked later", "a mark is relied on for ever", func(r *rules) { r.marked = func(Limits, time.Time, time.Time) bool { return true } })
+	broken("parked", "marks cleared before the caches are over", func(r *rules) {
 		r.mayClear = func(_ Limits, _, _ time.Time, rows int) bool { return rows == 0 }
 	})
-	broken("marks cleared without their token", func(r *rules) { r.clearWhatever = true })
-	broken("marks cleared with rows there", func(r *rules) {
+	broken("parked", "marks cleared without their token", func(r *rules) { r.clearWhatever = true })
+	broken("parked", "marks cleared with rows there", func(r *rules) {
 		r.mayClear = func(l Limits, written, now time.Time, _ int) bool { return l.MayClear(written, now, 0) }
 	})
-	broken("only destinations that may receive are visited", func(r *rules) { r.visitsOnlyReady = true })
-	broken("parked for ever", func(r *rules) { r.mayGo = func(_ Limits, may bool, _, _ time.Time) bool { return may } })
+	broken("given up", "only destinations that may receive are visited", func(r *rules) { r.visitsOnlyReady = true })
+	broken("given up", "parked for ever", func(r *rules) { r.mayGo = func(_ Limits, may bool, _, _ time.Time) bool { return may } })
 	return all
 }
