@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -226,6 +227,9 @@ func unzip(s string) ([]byte, error) {
 func (w *wire) message() (Message, error) {
 	if w.Event == nil || w.Delivery == "" || w.Destination == "" || w.Epoch < 0 || w.Attempt < 1 || w.Waited < 0 || w.Probes < 0 || w.Probes >= w.Attempt {
 		return Message{}, fmt.Errorf("%w: needs delivery, destination, event, epoch ≥ 0, attempt ≥ 1, waited ≥ 0, probes ≥ 0 and below attempt", ErrMalformed)
+	}
+	if o := w.Outcome; o != nil && (o.Owner == "" || !slices.Contains([]string{"waiting", "delivered", "dead"}, o.State)) {
+		return Message{}, fmt.Errorf("%w: an outcome needs an owner and one of the states waiting, delivered and dead, not %.20q", ErrMalformed, o.State)
 	}
 	m := Message{
 		Delivery: w.Delivery, Destination: w.Destination, Epoch: w.Epoch, Attempt: w.Attempt, Replay: w.Replay, NewID: w.NewID,

@@ -165,6 +165,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"more probes":        {`{"v":1,"delivery":"x","destination":"d","attempt":2,"probes":2,` + event + `}`, delivery.ErrMalformed},
 		"negative probes":    {`{"v":1,"delivery":"x","destination":"d","attempt":2,"probes":-1,` + event + `}`, delivery.ErrMalformed},
 		"no event":           {`{"v":1,"delivery":"x","destination":"d","attempt":1}`, delivery.ErrMalformed},
+		"strange outcome":    {`{"v":1,"delivery":"x","destination":"d","attempt":1,"outcome":{"owner":"o","state":"claimed"},` + event + `}`, delivery.ErrMalformed},
+		"nobody's outcome":   {`{"v":1,"delivery":"x","destination":"d","attempt":1,"outcome":{"state":"dead"},` + event + `}`, delivery.ErrMalformed},
 		"bad base64":         {`{"v":1,"delivery":"x","destination":"d","attempt":1,"base64":"%",` + event + `}`, delivery.ErrMalformed},
 		"bad zip":            {`{"v":1,"zip":"AAAA"}`, delivery.ErrMalformed},
 		"zip of another zip": {`{"v":1,"zip":"` + zipped(t, `{"v":1,"zip":"AAAA"}`) + `"}`, delivery.ErrMalformed},
