@@ -116,7 +116,8 @@ func (r *run) strays(bucket string, n int) {
 	}
 }
 
-// stray sends the rows of a bucket that was closed, or lies in a shard that is no more. The scan may be a second behind: what is not
+// stray sends the rows of a bucket that was closed, or lies in a shard that is no more. What is due later than a queue can delay comes early, and the
+// deliverer delays it again, for the message says when it is due. The scan may be a second behind: what is not
 // found there any more is no stray.
 func (r *run) stray(ctx context.Context, bucket string) error {
 	found, _, err := r.visit(ctx, bucket)

@@ -157,18 +157,30 @@ func (r *region) run() waker.Report {
 	return report
 }
 
-// until runs the waker at every full interval until a time.
-func (r *region) until(end time.Time, interval time.Duration) {
+// until runs the waker at every full minute until a time.
+func (r *region) until(end time.Time) {
 	r.t.Helper()
-	for {
-		next := time.Now().Truncate(interval).Add(interval)
-		if next.After(end) {
-			<-time.After(time.Until(end))
-			return
+	stop := r.wakes()
+	<-time.After(time.Until(end))
+	stop()
+}
+
+// wakes runs the waker at every full minute until stop is called.
+func (r *region) wakes() (stop func()) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute))):
+				r.run()
+			}
 		}
-		<-time.After(time.Until(next))
-		r.run()
-	}
+	}()
+	return func() { cancel(); <-ended }
 }
 
 // arrivals takes what is visible on the queue, and acknowledges it.
@@ -297,7 +309,7 @@ func TestScheduleOfThreeDays(t *testing.T) {
 		w := &worker{region: r, began: time.Now()}
 		w.attempt(firstAttempt())
 		stop := w.works()
-		r.until(w.began.Add(76*time.Hour), time.Minute)
+		r.until(w.began.Add(76 * time.Hour))
 		stop()
 		w.checkSchedule(2 * time.Second)
 		if r.total.Moved != 7 || r.total.Late != 0 || r.total.Stray != 0 || r.rows() != 0 {
@@ -334,4 +346,49 @@ func firstAttempt() delivery.Message {
 	m := message(1, "orders-crm", time.Now())
 	m.Attempt = 1
 	return m
+}
+
+// another is a waker of the same room with another way to the queue.
+func (r *region) another(to queue.Sender) *waker.Waker {
+	r.t.Helper()
+	w, err := waker.New(waker.Config{Store: r.store, Limits: limits, Deliveries: to, Destinations: r, Logger: slog.New(slog.DiscardHandler)})
+	r.check(err)
+	return w
+}
+
+type permits func(destination string) (waker.Permit, error)
+
+func (p permits) Drain(_ context.Context, destination string) (waker.Permit, error) {
+	return p(destination)
+}
+
+// destinations is a waker of the same room that asks somebody else about destinations.
+func (r *region) destinations(p permits) *waker.Waker {
+	r.t.Helper()
+	w, err := waker.New(waker.Config{Store: r.store, Limits: limits, Deliveries: r.sender, Destinations: p, Logger: slog.New(slog.DiscardHandler)})
+	r.check(err)
+	return w
+}
+
+// hook does something after every send.
+type hook struct {
+	queue.Sender
+	then func()
+}
+
+func (h hook) Send(ctx context.Context, messages []queue.Message) []error {
+	errs := h.Sender.Send(ctx, messages)
+	h.then()
+	return errs
+}
+
+// slowly takes its time over every send.
+type slowly struct {
+	queue.Sender
+	takes time.Duration
+}
+
+func (s slowly) Send(ctx context.Context, messages []queue.Message) []error {
+	<-time.After(s.takes)
+	return s.Sender.Send(ctx, messages)
 }
