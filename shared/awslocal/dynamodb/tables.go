@@ -47,7 +47,7 @@ var controlOperations = map[string]func(*Service, []byte) ([]byte, error){
 	"DescribeTimeToLive": (*Service).describeTimeToLive,
 }
 
-// decodeControl reads the request of an operation on tables. Members that are not implemented are refused.
+// decodeControl reads the request of an operation on tables. Members that this endpoint does not know are refused.
 func decodeControl(body []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()

@@ -912,7 +912,7 @@ var rules = []struct {
 		_, err = w.c.CancelMessageMoveTask(w.Context(), &sdk.CancelMessageMoveTaskInput{TaskHandle: aws.String("nobody")})
 		w.refused(err, "ResourceNotFoundException")
 	}},
-	{"an operation that is not implemented is refused by name", func(w world) {
+	{"an operation that the endpoint does not know is refused by name", func(w world) {
 		q := w.queue(nil)
 		_, err := w.c.AddPermission(w.Context(), &sdk.AddPermissionInput{QueueUrl: &q, Label: aws.String("l"), AWSAccountIds: []string{"1"}, Actions: []string{"SendMessage"}})
 		w.refused(err, "UnknownOperationException")

@@ -13,7 +13,7 @@ type Service interface {
 	Name() string
 	// Do runs one operation. body is the JSON request document of the service's AWS JSON protocol; the
 	// result is the JSON response document. An error that is not an *Error is reported as an internal failure.
-	// An operation that is not implemented gives UnknownOperation(op).
+	// An operation that the service does not know gives UnknownOperation(op).
 	Do(ctx context.Context, op string, body []byte) (Response, error)
 }
 
