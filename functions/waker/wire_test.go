@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -44,9 +45,11 @@ type region struct {
 	sender   queue.Sender
 	room     *waiting.Room
 	waker    *waker.Waker
-	closed   map[string]bool // destinations that may not receive
-	ahead    time.Duration   // by which the waker's clock is ahead
-	total    waker.Report    // of all runs
+	puts     int                               // calls of Put, through the door memory
+	slow     struct{ read, put time.Duration } // what calls take there
+	closed   map[string]bool                   // destinations that may not receive
+	ahead    time.Duration                     // by which the waker's clock is ahead
+	total    waker.Report                      // of all runs
 }
 
 func (r *region) Drain(_ context.Context, destination string) (waker.Permit, error) {
@@ -103,7 +106,7 @@ func inRegion(t *testing.T, through door, test func(t *testing.T, r *region)) {
 		if through == handler {
 			cfg.HTTPClient, cfg.Credentials = doer{r.endpoint}, aws.AnonymousCredentials{}
 		}
-		r.sender, r.store = direct{r.queue}, r.memory
+		r.sender, r.store = direct{r.queue}, &slowStore{Store: r.memory, region: r}
 		if through != memory {
 			r.sender, r.store = sqs.New(awssqs.NewFromConfig(cfg), r.queue.URL(), sqs.Options{}), r.table(awsdynamodb.NewFromConfig(cfg))
 		}
@@ -218,10 +221,6 @@ func (r *region) rows() int {
 		}
 	}
 	return n
-}
-
-func (r *region) calls(operation string) int {
-	return r.endpoint.Counts()[awslocal.Op{Service: "dynamodb", Name: operation}].Attempted
 }
 
 func message(n int, destination string, accepted time.Time) delivery.Message {
@@ -391,4 +390,28 @@ type slowly struct {
 func (s slowly) Send(ctx context.Context, messages []queue.Message) []error {
 	<-time.After(s.takes)
 	return s.Sender.Send(ctx, messages)
+}
+
+// slowStore takes its time over every call, and counts.
+type slowStore struct {
+	waiting.Store
+	region *region
+	mu     sync.Mutex
+}
+
+func (s *slowStore) Put(ctx context.Context, rows []waiting.Row) []error {
+	s.mu.Lock()
+	s.region.puts++
+	s.mu.Unlock()
+	if s.region.slow.put > 0 {
+		<-time.After(s.region.slow.put)
+	}
+	return s.Store.Put(ctx, rows)
+}
+
+func (s *slowStore) Read(ctx context.Context, bucket, after string, limit int) (waiting.Page, error) {
+	if s.region.slow.read > 0 {
+		<-time.After(s.region.slow.read)
+	}
+	return s.Store.Read(ctx, bucket, after, limit)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/queue"
@@ -17,14 +18,21 @@ const Zipped = 1
 // ErrUnreadable says that a row holds no message in a form that this release reads. It must be kept until a release is back that does.
 var ErrUnreadable = errors.New("waiting: row is in no form that this release reads")
 
-// pack compresses a message.
-func pack(m *delivery.Message) ([]byte, error) {
+// packer compresses messages. A compressor is a megabyte of memory, so they are used again.
+type packer struct{ writers sync.Pool }
+
+func (p *packer) pack(m *delivery.Message) ([]byte, error) {
 	body, err := m.Encode(delivery.MaxBytes)
 	if err != nil {
 		return nil, err
 	}
 	var zipped bytes.Buffer
-	gz := gzip.NewWriter(&zipped)
+	gz, ok := p.writers.Get().(*gzip.Writer)
+	if !ok {
+		gz = gzip.NewWriter(nil)
+	}
+	defer p.writers.Put(gz)
+	gz.Reset(&zipped)
 	_, err = io.WriteString(gz, body)
 	if err = errors.Join(err, gz.Close()); err != nil {
 		return nil, fmt.Errorf("compress a delivery for the waiting room: %w", err)

@@ -43,7 +43,8 @@ type Config struct {
 
 // Room puts deliveries into the waiting room. It is safe for concurrent use.
 type Room struct {
-	cfg Config
+	cfg    Config
+	packer packer
 
 	mu     sync.Mutex
 	marked map[string]time.Time // when the mark of a destination was written, as far as this Room knows
@@ -138,7 +139,7 @@ func (r *Room) row(h Held) (Row, error) {
 		row.Bucket, row.Key = Bucket{Kind: Due, Minute: MinuteOf(h.DueAt), Shard: shard}.Name(), dueKey(&m)
 	}
 	var err error
-	if row.Body, err = pack(&m); err != nil {
+	if row.Body, err = r.packer.pack(&m); err != nil {
 		return Row{}, err
 	}
 	row.Token = r.cfg.NewToken()
