@@ -104,7 +104,7 @@ func TestEveryDeliveryHasOneState(t *testing.T) {
 	outcome := func(state ledger.State, owner string, epoch, attempt int) delivery.Message {
 		return with(message(epoch, attempt), func(m *delivery.Message) { m.Outcome = &delivery.Outcome{State: string(state), Owner: owner} })
 	}
-	relaxed := outcome(ledger.Delivered, "", 0, 1)
+	relaxed := outcome(ledger.Delivered, "r", 0, 1)
 	relaxed.Outcome.Unclaimed = true
 	type messages = []delivery.Message
 	for name, c := range map[string]struct {
