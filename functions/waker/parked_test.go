@@ -51,6 +51,9 @@ func TestParkedDrainInOrderOfAcceptance(t *testing.T) {
 			<-time.After(time.Second)
 			got := r.arrivals()
 			slices.SortFunc(got, func(a, b delivery.Message) int { return a.AcceptedAt.Compare(b.AcceptedAt) }) // within a second in any order
+			if len(got) > 12 {
+				t.Errorf("%d deliveries in a second", len(got))
+			}
 			for _, m := range got {
 				order = append(order, m.AcceptedAt)
 				perMinute[int(time.Since(began).Minutes())]++
@@ -216,10 +219,12 @@ func TestManyDestinations(t *testing.T) {
 func TestRunsThatEndEarlyAreGoneOnWith(t *testing.T) {
 	inRegion(t, memory, func(t *testing.T, r *region) {
 		began := time.Now().Truncate(time.Minute)
+		r.run()
 		for i := range 500 {
 			r.hold(due(i, began.Add(20*time.Minute)), parked(i, "orders-crm", began))
 		}
-		<-time.After(15 * time.Minute)
+		<-time.After(time.Hour) // so that buckets are closed as soon as they seem to be empty
+		r.memory.PageRows = 20
 		slow := r.another(slowly{r.sender, 2 * time.Second})
 		runs, sent := 0, 0
 		for complete := false; !complete; runs++ {

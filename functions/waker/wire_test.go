@@ -45,11 +45,12 @@ type region struct {
 	sender   queue.Sender
 	room     *waiting.Room
 	waker    *waker.Waker
-	puts     int                               // calls of Put, through the door memory
-	slow     struct{ read, put time.Duration } // what calls take there
-	closed   map[string]bool                   // destinations that may not receive
-	ahead    time.Duration                     // by which the waker's clock is ahead
-	total    waker.Report                      // of all runs
+	puts     int                                     // calls of Put, through the door memory
+	slow     struct{ read, put, scan time.Duration } // what calls take there
+	down     error                                   // what they fail with
+	closed   map[string]bool                         // destinations that may not receive
+	ahead    time.Duration                           // by which the waker's clock is ahead
+	total    waker.Report                            // of all runs
 }
 
 func (r *region) Drain(_ context.Context, destination string) (waker.Permit, error) {
@@ -413,5 +414,15 @@ func (s *slowStore) Read(ctx context.Context, bucket, after string, limit int) (
 	if s.region.slow.read > 0 {
 		<-time.After(s.region.slow.read)
 	}
+	if s.region.down != nil {
+		return waiting.Page{}, s.region.down
+	}
 	return s.Store.Read(ctx, bucket, after, limit)
+}
+
+func (s *slowStore) Buckets(ctx context.Context, after waiting.Cursor) ([]string, waiting.Cursor, error) {
+	if s.region.slow.scan > 0 {
+		<-time.After(s.region.slow.scan)
+	}
+	return s.Store.Buckets(ctx, after)
 }

@@ -144,6 +144,35 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// A consistent read costs one unit, another half of one.
+func TestReadsAreConsistentAndScansAreNot(t *testing.T) {
+	db := openDatabase(t)
+	s := db.store(t)
+	rows, _ := manyRows(1)
+	if err := s.Put(t.Context(), rows)[0]; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Advance(t.Context(), 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		read func() error
+		want float64
+	}{
+		"read":    {func() error { _, err := s.Read(t.Context(), "b", "", 10); return err }, 1},
+		"state":   {func() error { _, err := s.State(t.Context()); return err }, 1},
+		"buckets": {func() error { _, _, err := s.Buckets(t.Context(), waiting.Cursor{}); return err }, 0.5},
+	} {
+		before := db.endpoint.Counts()
+		if err := test.read(); err != nil {
+			t.Fatal(err)
+		}
+		if got := db.endpoint.Counts().Since(before).Total("dynamodb").Units.Read; got != test.want {
+			t.Errorf("%s: %v read units, want %v", name, got, test.want)
+		}
+	}
+}
+
 // noPartiQL refuses statements as an account without the permission does, or an emulator.
 func (db *database) noPartiQL() *awslocal.Planted {
 	return db.endpoint.Faults().Add(awslocal.Fault{Service: "dynamodb", Operation: "BatchExecuteStatement",

@@ -1,0 +1,224 @@
+package waker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waybillhq/waybill/functions/waker"
+	"github.com/waybillhq/waybill/shared/waiting"
+)
+
+// move puts a held row behind everyone's back into another bucket.
+func (r *region) move(n int, to waiting.Bucket) {
+	r.t.Helper()
+	h := due(n, time.Now().Add(time.Hour))
+	r.hold(h)
+	for _, row := range r.memory.Rows() {
+		if strings.HasPrefix(row.Key, string(h.Message.Delivery)) {
+			r.memory.Remove(row.Bucket, row.Key)
+			row.Bucket = to.Name()
+			r.check(r.memory.Put(r.t.Context(), []waiting.Row{row})...)
+		}
+	}
+}
+
+func TestScanFindsWhatLiesWhereNoRunLooks(t *testing.T) {
+	for name, test := range map[string]struct {
+		bucket waiting.Bucket
+		sent   bool // and not only told of
+	}{
+		"closed bucket":                {waiting.Bucket{Kind: waiting.Due, Minute: 1_000_000, Shard: 3}, true},
+		"shard that is no more":        {waiting.Bucket{Kind: waiting.Due, Minute: 50_000_000, Shard: waiting.Shards}, true},
+		"parked without a mark":        {waiting.Bucket{Kind: waiting.Parked, Destination: "orders-crm", Shard: 3}, true},
+		"parked in a shard no more":    {waiting.Bucket{Kind: waiting.Parked, Destination: "orders-crm", Shard: waiting.Shards + 1}, true},
+		"bucket of an unknown release": {waiting.Bucket{Kind: "elsewhere", Shard: 3}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inRegion(t, memory, func(t *testing.T, r *region) {
+				if report := r.run(); !report.Scanned || report.Stray != 0 {
+					t.Fatalf("first run: %+v", report)
+				}
+				r.move(1, test.bucket)
+				r.until(time.Now().Add(waiting.ScanEvery - 2*time.Minute))
+				if r.total.Stray != 0 {
+					t.Fatalf("it is found without a scan: %+v", r.total)
+				}
+				r.until(time.Now().Add(4 * time.Minute))
+				if r.total.Stray != 1 {
+					t.Errorf("%d strays, want 1", r.total.Stray)
+				}
+				if sent := len(r.queue.Snapshot()) == 1; sent != test.sent {
+					t.Errorf("sent: %v", sent)
+				}
+				r.until(time.Now().Add(waiting.ScanEvery))
+				if want := map[bool]int{true: 1, false: 2}[test.sent]; r.total.Stray != want {
+					t.Errorf("%d strays after the next scan, want %d", r.total.Stray, want)
+				}
+			})
+		})
+	}
+}
+
+// A scan that takes longer than a run goes on in the next.
+func TestScanGoesOn(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		r.run()
+		for n := range 50 {
+			r.hold(due(n, time.Now().Add(20*time.Hour+time.Duration(n)*time.Minute)))
+		}
+		r.move(1000, waiting.Bucket{Kind: waiting.Due, Minute: 1, Shard: 3})
+		r.memory.PageRows = 1
+		r.slow.scan = time.Second
+		<-time.After(waiting.ScanEvery)
+		scanning := 0
+		for n := 0; ; n++ {
+			report := r.run()
+			if scanning++; report.Scanned || n > 10 {
+				break
+			}
+			<-time.After(time.Minute)
+		}
+		// 51 rows, one in a second, 20 s in a run.
+		if scanning != 3 || r.total.Stray != 1 {
+			t.Errorf("%d runs for a scan, %d strays", scanning, r.total.Stray)
+		}
+	})
+}
+
+// The first run may come when deliveries have been held for long: the waker was deployed late, or its watermarks were deleted.
+func TestFirstRunFindsTheOldest(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		began := time.Now()
+		for n := range 100 {
+			r.hold(due(n, began.Add(time.Hour+time.Duration(n)*time.Hour)))
+		}
+		<-time.After(50*time.Hour + 30*time.Minute)
+		r.memory.PageRows = 7
+		report := r.run()
+		if report.Moved != 50 || report.Late != 50 || report.LateBy < 49*time.Hour || report.Stray != 0 {
+			t.Errorf("%+v", report)
+		}
+		if report := r.run(); report.Moved != 0 || report.Lag > 0 {
+			t.Errorf("second run: %+v", report)
+		}
+	})
+}
+
+// The scan that looks for the beginning may take several runs, too. Until then nothing is woken, and nothing lost.
+func TestFirstScanGoesOn(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		for n := range 100 {
+			r.hold(due(n, time.Now().Add(time.Hour+time.Duration(n)*time.Second)))
+		}
+		<-time.After(3 * time.Hour)
+		r.memory.PageRows = 1
+		r.slow.scan = 2 * time.Second
+		for range 2 {
+			if report := r.run(); report.Moved > 0 || report.Scanned {
+				t.Fatalf("%+v", report)
+			}
+			<-time.After(time.Minute)
+		}
+		r.slow.scan = 0
+		if report := r.run(); report.Moved != 100 || r.total.Stray != 0 {
+			t.Errorf("%+v", report)
+		}
+	})
+}
+
+// Watermarks follow the clock, so that a run reads a score of buckets and no more.
+func TestWatermarksFollow(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		for n := range 60 {
+			r.hold(due(n, time.Now().Add(16*time.Minute+time.Duration(n)*20*time.Second)))
+		}
+		for range 40 {
+			<-time.After(time.Minute)
+			report := r.run()
+			state, err := r.store.State(t.Context())
+			r.check(err)
+			for shard := range waiting.Shards {
+				if behind := time.Since(state.Watermarks[shard].Start()); behind > limits.CloseAfter()+2*time.Minute {
+					t.Fatalf("shard %d is %v behind", shard, behind)
+				}
+			}
+			if report.Lag > 0 || report.Open > 20*waiting.Shards {
+				t.Fatalf("%+v", report)
+			}
+		}
+	})
+}
+
+// A row that is put again into a bucket that is just being emptied keeps the bucket open.
+func TestRowPutAgainKeepsItsBucketOpen(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		r.run()
+		r.hold(due(1, time.Now().Add(time.Hour)))
+		row := r.memory.Rows()[0]
+		<-time.After(2 * time.Hour)
+		again := 0
+		w := r.another(hook{r.sender, func() {
+			if again++; again == 1 {
+				row.Token = "again"
+				r.check(r.memory.Put(t.Context(), []waiting.Row{row})...)
+			}
+		}})
+		for range 2 {
+			if report, err := w.Run(t.Context()); err != nil || report.Moved != 1 || report.Stray != 0 {
+				t.Fatalf("%+v, %v", report, err)
+			}
+		}
+		if r.rows() != 0 {
+			t.Errorf("%d rows", r.rows())
+		}
+	})
+}
+
+// What has not been read is not known to be empty.
+func TestMarkIsNotClearedUnseen(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		r.hold(parked(1, "orders-crm", time.Now()))
+		<-time.After(time.Hour)
+		slow := r.destinations(func(string) (waker.Permit, error) {
+			<-time.After(10 * time.Second)
+			return waker.Permit{May: true}, nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+		defer cancel()
+		if report, err := slow.Run(ctx); err != nil || report.Complete || r.marks() != 1 {
+			t.Errorf("%+v, %v, %d marks", report, err, r.marks())
+		}
+		if r.run(); r.rows() != 0 {
+			t.Errorf("%d rows", r.rows())
+		}
+	})
+}
+
+func TestStoreThatIsDown(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		r.run()
+		r.hold(due(1, time.Now().Add(20*time.Minute)), parked(1, "orders-crm", time.Now()))
+		<-time.After(time.Hour)
+		r.down = fmt.Errorf("%w: down", waiting.ErrUnknown)
+		report, err := r.waker.Run(t.Context())
+		if !errors.Is(err, waiting.ErrUnknown) || report.Complete || report.Moved+report.Drained != 0 {
+			t.Errorf("%+v, %v", report, err)
+		}
+		r.down = nil
+		if report := r.run(); report.Moved != 1 || report.Drained != 1 || !report.Complete {
+			t.Errorf("healed: %+v", report)
+		}
+	})
+}
+
+func TestNewNamesWhatIsMissing(t *testing.T) {
+	_, err := waker.New(waker.Config{})
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) || len(joined.Unwrap()) != 4 { // limits, store, deliveries, destinations
+		t.Errorf("error %v", err)
+	}
+}
