@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -118,12 +117,10 @@ func TestShardsAreEven(t *testing.T) {
 
 // An environment may be frozen between two invocations, and its monotonic clock with it.
 func TestRoomGoesByTheWallClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &Room{cfg: Config{Now: time.Now}}
-		if now := r.now(); now != now.Round(0) { //nolint:staticcheck // it is the monotonic reading that is looked for
-			t.Error("the clock has a monotonic reading")
-		}
-	})
+	r := &Room{cfg: Config{Now: time.Now}}
+	if now := r.now(); strings.Contains(now.String(), "m=") || !strings.Contains(time.Now().String(), "m=") {
+		t.Errorf("the clock reads %s", now)
+	}
 }
 
 func TestMarkedByAClockThatWasTurnedBack(t *testing.T) {
