@@ -82,6 +82,7 @@ type Set struct {
 	byID    map[string]*Destination
 	tenants map[string]*group // without EveryTenant
 	every   *group            // the destinations of EveryTenant; nil if there are none
+	states  map[string]State
 }
 
 // group holds the destinations of one tenant, which are matched together.
