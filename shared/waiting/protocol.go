@@ -37,6 +37,9 @@ type Limits struct {
 	MarkCache time.Duration
 	// LongestPark is how long a delivery may be parked. Then it goes to the deliverer, whatever the state of its destination, to be given up.
 	LongestPark time.Duration
+	// LongestDelay is what a queue can delay a message: 15 min on SQS. All distances in time between those who put rows and those who take them
+	// derive from it; a demonstration in compressed time makes it shorter.
+	LongestDelay time.Duration
 }
 
 func (l Limits) problems() []error {

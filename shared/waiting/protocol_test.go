@@ -132,7 +132,7 @@ func TestMarkedByAClockThatWasTurnedBack(t *testing.T) {
 }
 
 func TestLimitsAreValidated(t *testing.T) {
-	if err := (Limits{time.Second, time.Second, time.Second, time.Second}).Validate(); err != nil {
+	if err := (Limits{time.Second, time.Second, time.Second, time.Second, time.Second}).Validate(); err != nil {
 		t.Error(err)
 	}
 	var joined interface{ Unwrap() []error }
