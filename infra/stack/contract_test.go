@@ -128,19 +128,7 @@ func functionResources(t topology.Topology, f topology.Function) document {
 	})
 	// Lambda checks that the role may read the queue when the mapping is made, which waits for the alias, and so for this.
 	program["DependsOn"] = []any{permissions, role}
-	mapping := document{
-		"EventSourceArn": arn(queueID(f.Source.Queue)),
-		"FunctionName": document{"Fn::Join": []any{"", []any{ // the name and not the ARN of the function, then the alias
-			document{"Fn::Select": []any{6, document{"Fn::Split": []any{":", ref(live)}}}}, ":live",
-		}}},
-		"FunctionResponseTypes":          []any{"ReportBatchItemFailures"},
-		"BatchSize":                      f.Source.BatchSize,
-		"MaximumBatchingWindowInSeconds": f.Source.Window.Seconds(),
-	}
-	if f.Source.MaximumConcurrency != 0 {
-		mapping["ScalingConfig"] = document{"MaximumConcurrency": f.Source.MaximumConcurrency}
-	}
-	return document{
+	all := document{
 		logs: retained(resource("AWS::Logs::LogGroup", document{"RetentionInDays": 30})),
 		role: resource("AWS::IAM::Role", document{"AssumeRolePolicyDocument": policy(document{
 			"Effect": "Allow", "Principal": document{"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole",
@@ -154,7 +142,63 @@ func functionResources(t topology.Topology, f topology.Function) document {
 		live: resource("AWS::Lambda::Alias", document{
 			"Name": "live", "FunctionName": ref(function), "FunctionVersion": attribute(version, "Version"),
 		}),
-		id + "source/Resource": resource("AWS::Lambda::EventSourceMapping", mapping),
+	}
+	if f.Source.Queue != "" {
+		all[id+"source/Resource"] = mappingResource(f.Source, live)
+	}
+	if f.Every != 0 {
+		maps.Copy(all, scheduleResources(f, id, function, live))
+	}
+	return all
+}
+
+func mappingResource(m topology.Mapping, live string) document {
+	properties := document{
+		"EventSourceArn": arn(queueID(m.Queue)),
+		"FunctionName": document{"Fn::Join": []any{"", []any{ // the name and not the ARN of the function, then the alias
+			partOfARN(6, live), ":live",
+		}}},
+		"FunctionResponseTypes":          []any{"ReportBatchItemFailures"},
+		"BatchSize":                      m.BatchSize,
+		"MaximumBatchingWindowInSeconds": m.Window.Seconds(),
+	}
+	if m.MaximumConcurrency != 0 {
+		properties["ScalingConfig"] = document{"MaximumConcurrency": m.MaximumConcurrency}
+	}
+	return resource("AWS::Lambda::EventSourceMapping", properties)
+}
+
+// scheduleResources run the alias by the clock, and leave what a failed run did not do to the next one.
+func scheduleResources(f topology.Function, id, function, live string) document {
+	role, permissions := id+"schedule-role/Resource", id+"schedule-role/DefaultPolicy/Resource"
+	once := document{"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+	invocation := document{"FunctionName": ref(function), "Qualifier": partOfARN(7, live)}
+	maps.Copy(invocation, once)
+	schedule := resource("AWS::Scheduler::Schedule", document{
+		"ScheduleExpression": fmt.Sprintf("rate(%v minutes)", f.Every.Minutes()),
+		"FlexibleTimeWindow": document{"Mode": "OFF"},
+		"Target":             document{"Arn": ref(live), "RoleArn": arn(role), "RetryPolicy": once},
+	})
+	// The first run needs the permission already.
+	schedule["DependsOn"] = []any{permissions, role}
+	return document{
+		id + "schedule":                        schedule,
+		id + "live/EventInvokeConfig/Resource": resource("AWS::Lambda::EventInvokeConfig", invocation),
+		role: resource("AWS::IAM::Role", document{"AssumeRolePolicyDocument": policy(document{
+			"Effect": "Allow", "Principal": document{"Service": "scheduler.amazonaws.com"}, "Action": "sts:AssumeRole",
+			"Condition": document{"StringEquals": document{
+				"aws:SourceAccount": ref("AWS::AccountId"),
+				"aws:SourceArn": document{"Fn::Join": []any{"", []any{
+					"arn:", ref("AWS::Partition"), ":scheduler:", ref("AWS::Region"), ":", ref("AWS::AccountId"), ":schedule-group/default",
+				}}},
+			}},
+		})}),
+		permissions: resource("AWS::IAM::Policy", document{
+			"PolicyName": permissions, "Roles": []any{ref(role)},
+			"PolicyDocument": document{"Version": "2012-10-17", "Statement": document{
+				"Allow lambda:InvokeFunction on " + name(ref(live)): true,
+			}},
+		}),
 	}
 }
 
@@ -168,7 +212,9 @@ func grants(f topology.Function, logs string) document {
 	}
 	grant(logs, "logs:CreateLogStream", "logs:PutLogEvents")
 	grant("*", "xray:PutTraceSegments", "xray:PutTelemetryRecords") // X-Ray has no resources
-	grant(queueID(f.Source.Queue), "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+	if f.Source.Queue != "" {
+		grant(queueID(f.Source.Queue), "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+	}
 	for _, access := range f.Queues {
 		grant(queueID(access.Queue), access.Operations...)
 	}
@@ -233,6 +279,11 @@ func policy(statement document) document {
 func ref(id string) document             { return document{"Ref": id} }
 func attribute(id, name string) document { return document{"Fn::GetAtt": []any{id, name}} }
 func arn(id string) document             { return attribute(id, "Arn") }
+
+// partOfARN is one of the parts between the colons of an ARN, which is what a reference to an alias gives.
+func partOfARN(part int, id string) document {
+	return document{"Fn::Select": []any{part, document{"Fn::Split": []any{":", ref(id)}}}}
+}
 
 // sorted puts a list whose order has no meaning, or one only, into the order of its text.
 func sorted(list []any) []any {

@@ -45,6 +45,8 @@ func TestAChangedTopologyIsDrift(t *testing.T) {
 		"key":         {func(t *topology.Topology) { t.Tables[0].Partition.Type = topology.Number }, "table-ledger/Resource.Properties.AttributeDefinitions"},
 		"sort key":    {func(t *topology.Topology) { t.Tables[0].Sort = t.Tables[0].Partition }, "table-ledger/Resource.Properties.KeySchema"},
 		"expiry":      {func(t *topology.Topology) { t.Tables[0].TTLAttribute = "gone" }, "TimeToLiveSpecification.AttributeName"},
+		"no expiry":   {func(t *topology.Topology) { t.Tables[0].TTLAttribute = "" }, "table-ledger/Resource.Properties.TimeToLiveSpecification is there"},
+		"some expiry": {func(t *topology.Topology) { t.Tables[1].TTLAttribute = "gone" }, "table-waiting/Resource.Properties.TimeToLiveSpecification is missing"},
 		"no function": {func(t *topology.Topology) { t.Functions = t.Functions[:1] }, "function-deliverer/function/Resource is there, and nothing declares it"},
 		"another function": {
 			func(t *topology.Topology) { t.Functions = append(t.Functions, topology.Function{Name: "extra"}) },
@@ -61,6 +63,15 @@ func TestAChangedTopologyIsDrift(t *testing.T) {
 		"window":                       {func(t *topology.Topology) { t.Functions[0].Source.Window = time.Second }, "MaximumBatchingWindowInSeconds is 0, want 1"},
 		"concurrency":                  {func(t *topology.Topology) { t.Functions[0].Source.MaximumConcurrency = 2 }, "ScalingConfig.MaximumConcurrency is 100, want 2"},
 		"no limit of concurrency":      {func(t *topology.Topology) { t.Functions[0].Source.MaximumConcurrency = 0 }, "ScalingConfig is there, and nothing declares it"},
+		"rate":                         {func(t *topology.Topology) { t.Functions[2].Every *= 5 }, `function-waker/schedule.Properties.ScheduleExpression is "rate(1 minutes)", want "rate(5 minutes)"`},
+		"no clock":                     {func(t *topology.Topology) { t.Functions[2].Every = 0 }, "function-waker/schedule is there, and nothing declares it"},
+		"no clock, no permission":      {func(t *topology.Topology) { t.Functions[2].Every = 0 }, "function-waker/schedule-role/DefaultPolicy/Resource is there, and nothing declares it"},
+		"no clock, retries as usual":   {func(t *topology.Topology) { t.Functions[2].Every = 0 }, "function-waker/live/EventInvokeConfig/Resource is there, and nothing declares it"},
+		"a clock":                      {func(t *topology.Topology) { t.Functions[0].Every = time.Minute }, "function-router/schedule is missing"},
+		"no source":                    {func(t *topology.Topology) { t.Functions[0].Source = topology.Mapping{} }, "function-router/source/Resource is there, and nothing declares it"},
+		"no source, no permission":     {func(t *topology.Topology) { t.Functions[0].Source = topology.Mapping{} }, "Allow sqs:ReceiveMessage on queue-ingress/Resource is there, and nothing declares it"},
+		"a source":                     {func(t *topology.Topology) { t.Functions[2].Source.Queue = topology.Ingress }, "function-waker/source/Resource is missing"},
+		"a source, its permission":     {func(t *topology.Topology) { t.Functions[2].Source.Queue = topology.Ingress }, "Allow sqs:ReceiveMessage on queue-ingress/Resource is missing"},
 		"a variable less":              {func(t *topology.Topology) { t.Functions[0].Queues = t.Functions[0].Queues[:2] }, "WAYBILL_QUEUE_DELIVERIES_URL is there, and nothing declares it"},
 		"a variable more":              {func(t *topology.Topology) { t.Functions[0].Tables = t.Functions[1].Tables }, "WAYBILL_TABLE_LEDGER is missing"},
 		"another operation on a queue": {func(t *topology.Topology) {
@@ -84,7 +95,7 @@ func TestAChangedTopologyIsDrift(t *testing.T) {
 func TestAChangedTemplateIsDrift(t *testing.T) {
 	low := templates(t)["low latency"]
 	for name, test := range map[string]struct {
-		of     string // the type of the resource to change
+		of     string // the resource to change: its construct path, or its type for the first of many
 		change func(resource document)
 		want   string
 	}{
@@ -141,10 +152,68 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 			"role/Resource.Properties.ManagedPolicyArns is there",
 		},
 		"role for anyone": {"AWS::IAM::Role", func(r document) { statement(r)["Principal"] = "*" }, "AssumeRolePolicyDocument.Statement"},
+		"another rate": {
+			"AWS::Scheduler::Schedule", func(r document) { properties(r)["ScheduleExpression"] = "rate(1 hours)" },
+			`function-waker/schedule.Properties.ScheduleExpression is "rate(1 hours)", want "rate(1 minutes)"`,
+		},
+		"some time within the hour": {
+			"AWS::Scheduler::Schedule", func(r document) {
+				properties(r)["FlexibleTimeWindow"] = document{"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 60}
+			},
+			"FlexibleTimeWindow.MaximumWindowInMinutes is there",
+		},
+		"schedule switched off": {
+			"AWS::Scheduler::Schedule", func(r document) { properties(r)["State"] = "DISABLED" },
+			"function-waker/schedule.Properties.State is there",
+		},
+		"schedule past the alias": {
+			"AWS::Scheduler::Schedule", func(r document) { target(r)["Arn"] = arn("function-waker/function/Resource") },
+			"function-waker/schedule.Properties.Target.Arn.Fn::GetAtt is there",
+		},
+		"schedule with the function's role": {
+			"AWS::Scheduler::Schedule", func(r document) { target(r)["RoleArn"] = arn("function-waker/role/Resource") },
+			"function-waker/schedule.Properties.Target.RoleArn.Fn::GetAtt is",
+		},
+		"invocations repeated": {
+			"AWS::Scheduler::Schedule", func(r document) { delete(target(r), "RetryPolicy") },
+			"function-waker/schedule.Properties.Target.RetryPolicy is missing",
+		},
+		"runs repeated": {
+			"AWS::Lambda::EventInvokeConfig", func(r document) { properties(r)["MaximumRetryAttempts"] = 2 },
+			"function-waker/live/EventInvokeConfig/Resource.Properties.MaximumRetryAttempts is 2, want 0",
+		},
+		"schedule before its permissions": {
+			"AWS::Scheduler::Schedule", func(r document) { delete(r, "DependsOn") },
+			"function-waker/schedule.DependsOn is missing",
+		},
+		"schedule may run any version": {
+			"function-waker/schedule-role/DefaultPolicy/Resource", func(r document) {
+				statement(r)["Resource"] = document{"Fn::Join": []any{"", []any{arn("function-waker/function/Resource"), ":*"}}}
+			},
+			`Allow lambda:InvokeFunction on {"Ref":"function-waker/live/Resource"} is missing`,
+		},
+		"schedule may run the function too": {
+			"function-waker/schedule-role/DefaultPolicy/Resource", func(r document) {
+				statement(r)["Resource"] = []any{statement(r)["Resource"], arn("function-waker/function/Resource")}
+			},
+			"Allow lambda:InvokeFunction on function-waker/function/Resource is there",
+		},
+		"schedule may run anything": {
+			"function-waker/schedule-role/DefaultPolicy/Resource", func(r document) { statement(r)["Resource"] = "*" },
+			"Allow lambda:InvokeFunction on * is there",
+		},
+		"schedule may do anything": {
+			"function-waker/schedule-role/DefaultPolicy/Resource", func(r document) { statement(r)["Action"] = "lambda:*" },
+			`Allow lambda:* on {"Ref":"function-waker/live/Resource"} is there`,
+		},
+		"schedules of other accounts": {
+			"function-waker/schedule-role/Resource", func(r document) { delete(statement(r), "Condition") },
+			"function-waker/schedule-role/Resource.Properties.AssumeRolePolicyDocument.Statement",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := low.copy()
-			test.change(first(s, test.of))
+			test.change(find(s, test.of))
 			mustDrift(t, s, test.want)
 		})
 	}
@@ -153,10 +222,30 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		s.template["Resources"].(document)["Extra"] = resource("AWS::SNS::Topic", document{})
 		mustDrift(t, s, "Resources.Extra is there, and nothing declares it")
 	})
-	t.Run("a resource less", func(t *testing.T) {
+	for kind, want := range map[string]string{
+		"AWS::Lambda::EventSourceMapping": "function-router/source/Resource is missing",
+		"AWS::Scheduler::Schedule":        "function-waker/schedule is missing",
+		"AWS::Lambda::EventInvokeConfig":  "function-waker/live/EventInvokeConfig/Resource is missing",
+	} {
+		t.Run("a resource less: "+kind, func(t *testing.T) {
+			s := low.copy()
+			maps.DeleteFunc(s.template["Resources"].(document), func(_ string, r any) bool { return r.(document)["Type"] == kind })
+			mustDrift(t, s, want)
+		})
+	}
+	t.Run("a mapping for a function that the clock runs", func(t *testing.T) {
 		s := low.copy()
-		maps.DeleteFunc(s.template["Resources"].(document), func(_ string, r any) bool { return r.(document)["Type"] == "AWS::Lambda::EventSourceMapping" })
-		mustDrift(t, s, "function-router/source/Resource is missing")
+		mapping := decode(encode(find(s, "function-router/source/Resource")))
+		mapping["Metadata"].(document)["aws:cdk:path"] = "waybill/function-waker/source/Resource"
+		s.template["Resources"].(document)["Extra"] = mapping
+		mustDrift(t, s, "function-waker/source/Resource is there, and nothing declares it")
+	})
+	t.Run("a schedule for a function that a queue feeds", func(t *testing.T) {
+		s := low.copy()
+		schedule := decode(encode(find(s, "function-waker/schedule")))
+		schedule["Metadata"].(document)["aws:cdk:path"] = "waybill/function-router/schedule"
+		s.template["Resources"].(document)["Extra"] = schedule
+		mustDrift(t, s, "function-router/schedule is there, and nothing declares it")
 	})
 	t.Run("an output less", func(t *testing.T) {
 		s := low.copy()
@@ -178,18 +267,19 @@ func mustDrift(t *testing.T, s synthesis, want string) {
 	}
 }
 
-// first is the resource of a type whose logical id comes first.
-func first(s synthesis, kind string) document {
+// find is the resource with a construct path, or of a type the one whose logical id comes first.
+func find(s synthesis, pathOrType string) document {
 	resources := s.template["Resources"].(document)
 	for _, id := range slices.Sorted(maps.Keys(resources)) {
-		if r := resources[id].(document); r["Type"] == kind {
+		if r := resources[id].(document); r["Type"] == pathOrType || path(id, r) == pathOrType {
 			return r
 		}
 	}
-	panic("no resource has type " + kind)
+	panic("no resource has the path or type " + pathOrType)
 }
 
 func properties(resource document) document { return resource["Properties"].(document) }
+func target(schedule document) document     { return properties(schedule)["Target"].(document) }
 
 // statement is the first of a resource's policy.
 func statement(resource document) document {

@@ -11,7 +11,7 @@ import (
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
-// live is the alias that event-source mappings invoke, so that a release moves all of its traffic in one step and back.
+// live is the alias that event-source mappings and schedules invoke, so that a release moves all of its traffic in one step and back.
 const live = "live"
 
 // taskRoot is where Lambda unpacks the code of a function.
@@ -24,7 +24,13 @@ var mappingOperations = [...]topology.Operation{"sqs:ReceiveMessage", "sqs:Delet
 func (b *builder) addFunctions() {
 	for _, f := range b.props.Topology.Functions {
 		scope := constructs.NewConstruct(b.Stack, jsii.String("function-"+string(f.Name)))
-		b.addMapping(scope, f, b.addFunction(scope, f))
+		target := b.addFunction(scope, f)
+		if f.Source.Queue != "" {
+			b.addMapping(scope, f, target)
+		}
+		if f.Every != 0 {
+			b.addSchedule(scope, f, target)
+		}
 	}
 }
 
@@ -48,19 +54,25 @@ func (b *builder) addFunction(scope constructs.Construct, f topology.Function) a
 		Tracing:       awslambda.Tracing_ACTIVE,
 		RecursiveLoop: recursiveLoop(f),
 	})
-	return awslambda.NewAlias(scope, jsii.String(live), &awslambda.AliasProps{
+	props := &awslambda.AliasProps{
 		AliasName: jsii.String(live),
 		Version:   fn.CurrentVersion(),
-	})
+	}
+	if f.Every != 0 {
+		props.RetryAttempts, props.MaxEventAge = jsii.Number(retryAttempts), seconds(oldestRun)
+	}
+	return awslambda.NewAlias(scope, jsii.String(live), props)
 }
 
-// role may write to its own log group, read the function's source and do what the topology says, on the resources that it says.
+// role may write to its own log group, read the function's source, if it has one, and do what the topology says, on the resources that it says.
 func (b *builder) role(scope constructs.Construct, f topology.Function, logs awslogs.LogGroup) awsiam.Role {
 	role := awsiam.NewRole(scope, jsii.String("role"), &awsiam.RoleProps{
 		AssumedBy: awsiam.NewServicePrincipal(jsii.String("lambda.amazonaws.com"), nil),
 	})
 	logs.GrantWrite(role)
-	allow(role, b.queues[f.Source.Queue].QueueArn(), mappingOperations[:])
+	if f.Source.Queue != "" {
+		allow(role, b.queues[f.Source.Queue].QueueArn(), mappingOperations[:])
+	}
 	for _, access := range f.Queues {
 		allow(role, b.queues[access.Queue].QueueArn(), access.Operations)
 	}

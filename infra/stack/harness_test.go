@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
@@ -78,7 +79,10 @@ func larger() topology.Topology {
 	router.Source = topology.Mapping{Queue: source.Name, BatchSize: 3} // no limit to its concurrency
 	router.Queues = []topology.QueueAccess{{Queue: "alone", Operations: []topology.Operation{topology.SendMessage}}}
 	router.Tables = []topology.TableAccess{{Table: "audit", Operations: []topology.Operation{topology.UpdateItem}}}
-	t.Functions = append(t.Functions, router)
+	sweeper, _ := t.Function(topology.Waker)
+	sweeper.Name, sweeper.Every = "sweeper", 2*time.Hour // Scheduler is told minutes
+	sweeper.Queues, sweeper.Tables = nil, router.Tables
+	t.Functions = append(t.Functions, router, sweeper)
 	return t
 }
 

@@ -21,7 +21,8 @@ type Function struct {
 	Function         topology.Function
 	Queues           map[topology.QueueName]string // URLs
 	Tables           map[topology.TableName]string // physical names
-	DestinationsFile string
+	DestinationsFile string // "" for the destinations in the registry
+	Tenant           string // of everything on the ingress queue; "" for what messages say
 	EgressAllow      []netip.Prefix
 	LogLevel         slog.Level
 }
@@ -29,7 +30,7 @@ type Function struct {
 // Lookup finds an environment variable, as os.LookupEnv does.
 type Lookup func(name string) (value string, ok bool)
 
-// Load reads the configuration of the named function.
+// Load reads the configuration of the named function, in the topology of the profile that the environment names.
 func Load(name topology.FunctionName, lookup Lookup) (Function, error) {
 	r := reader{lookup: lookup}
 	profile := topology.Profile(r.required(topology.ProfileVariable, "low-latency or high-volume"))
@@ -39,13 +40,24 @@ func Load(name topology.FunctionName, lookup Lookup) (Function, error) {
 			r.add("%s: %w", topology.ProfileVariable, err)
 		}
 	}
+	return r.function(t, name)
+}
+
+// LoadFrom reads the configuration of the named function in the topology t, for a system that is not as any profile declares it. It does not
+// validate t.
+func LoadFrom(t topology.Topology, name topology.FunctionName, lookup Lookup) (Function, error) {
+	r := reader{lookup: lookup}
+	return r.function(t, name)
+}
+
+func (r *reader) function(t topology.Topology, name topology.FunctionName) (Function, error) {
 	fn, ok := t.Function(name)
 	if !ok {
 		return Function{}, fmt.Errorf("config: function %q is not in the topology", name)
 	}
 	cfg := Function{
 		Topology: t, Function: fn, Queues: map[topology.QueueName]string{}, Tables: map[topology.TableName]string{},
-		DestinationsFile: r.required(topology.DestinationsVariable, "the path of the destinations file"),
+		DestinationsFile: r.optional(topology.DestinationsVariable), Tenant: r.optional(topology.TenantVariable),
 	}
 	for _, q := range fn.Queues {
 		cfg.Queues[q.Queue] = r.url(q.Queue.URLVariable())
@@ -53,13 +65,13 @@ func Load(name topology.FunctionName, lookup Lookup) (Function, error) {
 	for _, table := range fn.Tables {
 		cfg.Tables[table.Table] = r.required(table.Table.NameVariable(), "the name of the table")
 	}
-	if text, ok := lookup(topology.EgressAllowVariable); ok && text != "" {
+	if text := r.optional(topology.EgressAllowVariable); text != "" {
 		var err error
 		if cfg.EgressAllow, err = egress.ParseAllow(text); err != nil {
 			r.add("%s: %w", topology.EgressAllowVariable, err)
 		}
 	}
-	if text, ok := lookup(topology.LogLevelVariable); ok && text != "" {
+	if text := r.optional(topology.LogLevelVariable); text != "" {
 		if err := cfg.LogLevel.UnmarshalText([]byte(text)); err != nil {
 			r.add("%s is %q: set it to debug, info, warn or error", topology.LogLevelVariable, text)
 		}
@@ -84,6 +96,11 @@ func (r *reader) required(name, meaning string) string {
 	if !ok || value == "" {
 		r.add("%s is missing: set it to %s", name, meaning)
 	}
+	return value
+}
+
+func (r *reader) optional(name string) string {
+	value, _ := r.lookup(name)
 	return value
 }
 

@@ -22,7 +22,11 @@ func complete() map[string]string {
 		"WAYBILL_PROFILE": "high-volume", "WAYBILL_DESTINATIONS_FILE": "destinations.json",
 		"WAYBILL_QUEUE_DELIVERIES_URL":     "https://sqs.eu-west-1.amazonaws.com/1/deliveries",
 		"WAYBILL_QUEUE_DELIVERIES_DLQ_URL": "https://sqs.eu-west-1.amazonaws.com/1/dead",
+		"WAYBILL_QUEUE_INGRESS_URL":        "https://sqs.eu-west-1.amazonaws.com/1/ingress",
 		"WAYBILL_TABLE_LEDGER":             "ledger-1",
+		"WAYBILL_TABLE_WAITING":            "waiting-1",
+		"WAYBILL_TABLE_REGISTRY":           "registry-1",
+		"WAYBILL_TENANT":                   "acme",
 		"WAYBILL_EGRESS_ALLOW":             "10.1.0.0/16", "WAYBILL_LOG_LEVEL": "warn",
 	}
 }
@@ -33,7 +37,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	if cfg.Topology.Profile != topology.HighVolume || cfg.Function.Source.BatchSize != 100 || cfg.Tables[topology.Ledger] != "ledger-1" ||
-		cfg.Queues[topology.DeliveriesDeadLetter] != "https://sqs.eu-west-1.amazonaws.com/1/dead" || cfg.DestinationsFile != "destinations.json" ||
+		cfg.Queues[topology.DeliveriesDeadLetter] != "https://sqs.eu-west-1.amazonaws.com/1/dead" || cfg.DestinationsFile != "destinations.json" || cfg.Tenant != "acme" ||
 		cfg.LogLevel != slog.LevelWarn || len(cfg.EgressAllow) != 1 || cfg.EgressAllow[0] != netip.MustParsePrefix("10.1.0.0/16") {
 		t.Errorf("%+v", cfg)
 	}
@@ -60,7 +64,7 @@ func TestLoadNamesEveryProblemAtOnce(t *testing.T) {
 		t.Fatal("it started")
 	}
 	for _, word := range []string{
-		"WAYBILL_PROFILE", `"fast"`, "WAYBILL_DESTINATIONS_FILE is missing", "WAYBILL_QUEUE_DELIVERIES_URL is \"deliveries\"", "WAYBILL_QUEUE_DELIVERIES_DLQ_URL is missing",
+		"WAYBILL_PROFILE", `"fast"`, "WAYBILL_TABLE_REGISTRY is missing", "WAYBILL_QUEUE_DELIVERIES_URL is \"deliveries\"", "WAYBILL_QUEUE_DELIVERIES_DLQ_URL is missing",
 		"WAYBILL_TABLE_LEDGER is missing", "WAYBILL_EGRESS_ALLOW", "10.0.0.0/99", "WAYBILL_LOG_LEVEL is \"loud\"",
 	} {
 		if !strings.Contains(err.Error(), word) {

@@ -28,7 +28,9 @@ type TableName string
 
 // The tables.
 const (
-	Ledger TableName = "ledger" // waybills: claims, outcomes, fencing
+	Ledger   TableName = "ledger"   // waybills: claims, outcomes, fencing
+	Waiting  TableName = "waiting"  // deliveries that are in no queue: due in more than 15 minutes, or parked
+	Registry TableName = "registry" // destinations, and what is known of them at run time
 )
 
 // FunctionName names a Lambda function within the topology; it is also the folder of its package under functions/.
@@ -38,6 +40,7 @@ type FunctionName string
 const (
 	Router    FunctionName = "router"
 	Deliverer FunctionName = "deliverer"
+	Waker     FunctionName = "waker"
 )
 
 // Profile chooses between answering fast and paying little.
@@ -82,7 +85,7 @@ type Table struct {
 	TTLAttribute string // "" for none
 }
 
-// Operation is a DynamoDB or SQS operation that a function calls; the stack grants these and no other.
+// Operation is an operation of an AWS service that a function calls; the stack grants these and no other.
 type Operation string
 
 // Operations that functions use. The PartiQL ones are IAM actions of their own.
@@ -90,10 +93,18 @@ type Operation string
 const (
 	SendMessage             Operation = "sqs:SendMessage"
 	ChangeMessageVisibility Operation = "sqs:ChangeMessageVisibility"
+	GetItem                 Operation = "dynamodb:GetItem"
 	BatchGetItem            Operation = "dynamodb:BatchGetItem"
+	BatchWriteItem          Operation = "dynamodb:BatchWriteItem"
 	UpdateItem              Operation = "dynamodb:UpdateItem"
+	DeleteItem              Operation = "dynamodb:DeleteItem"
+	Query                   Operation = "dynamodb:Query"
+	Scan                    Operation = "dynamodb:Scan"
 	PartiQLInsert           Operation = "dynamodb:PartiQLInsert"
 	PartiQLUpdate           Operation = "dynamodb:PartiQLUpdate"
+	PartiQLDelete           Operation = "dynamodb:PartiQLDelete"
+	GetSecretValue          Operation = "secretsmanager:GetSecretValue"
+	GetParameter            Operation = "ssm:GetParameter"
 )
 
 // QueueAccess says what a function may do on a queue, beyond what its event-source mapping needs.
@@ -116,14 +127,16 @@ type Mapping struct {
 	MaximumConcurrency int // 2–1,000; 0: no limit
 }
 
-// Function declares a Lambda function.
+// Function declares a Lambda function: fed by a queue, or run by the clock.
 type Function struct {
 	Name          FunctionName
 	Timeout       time.Duration
 	MemoryMB      int
-	Source        Mapping
+	Source        Mapping       // zero: none
+	Every         time.Duration // whole minutes between two runs; 0: none
 	Queues        []QueueAccess
 	Tables        []TableAccess
+	Secrets       bool // reads the secrets that destinations name, in Secrets Manager and SSM
 	RecursiveLoop bool // allow SQS → Lambda → SQS beyond Lambda's loop detection
 }
 
@@ -136,7 +149,11 @@ type Limits struct {
 	AnswerHeadroom time.Duration // kept after that for sending what goes back and answering
 	Horizon        time.Duration // longest retry schedule
 	LongestPark    time.Duration // longest time that a delivery may be held for its destination
+	LongestDelay   time.Duration // that a queue can delay a message; what waits longer goes to the waiting room
+	MarkCache      time.Duration // how long a function may rely on having marked a destination as one with parked deliveries
 	LedgerMargin   time.Duration // added to both for the ledger's TTL
+	RegistryAge    time.Duration // how old destinations and their states may be before they are read again
+	RegistryStale  time.Duration // how old they may become while they cannot be read
 }
 
 // LedgerTTL is how long a waybill is kept after its last change.
@@ -169,6 +186,9 @@ func New(profile Profile) Topology {
 		},
 		Tables: []Table{
 			{Name: Ledger, Partition: Key{Name: "delivery", Type: String}, TTLAttribute: "expiresAt"},
+			// No TTL: a row leaves when its message is on a queue, and not before.
+			{Name: Waiting, Partition: Key{Name: "bucket", Type: String}, Sort: Key{Name: "row", Type: String}},
+			{Name: Registry, Partition: Key{Name: "part", Type: String}, Sort: Key{Name: "row", Type: String}},
 		},
 		Functions: []Function{
 			{
@@ -179,6 +199,9 @@ func New(profile Profile) Topology {
 					{IngressDeadLetter, []Operation{SendMessage}},
 					{Deliveries, []Operation{SendMessage}},
 				},
+				Tables: []TableAccess{
+					{Registry, []Operation{GetItem, Query}},
+				},
 			},
 			{
 				Name: Deliverer, Timeout: 60 * time.Second, MemoryMB: 512,
@@ -186,12 +209,26 @@ func New(profile Profile) Topology {
 				Queues: []QueueAccess{
 					{Deliveries, []Operation{SendMessage, ChangeMessageVisibility}},
 					{DeliveriesDeadLetter, []Operation{SendMessage}},
+					{Ingress, []Operation{SendMessage}}, // events of its own: a destination was disabled
 				},
 				Tables: []TableAccess{
 					{Ledger, []Operation{BatchGetItem, UpdateItem, PartiQLInsert, PartiQLUpdate}},
+					{Waiting, []Operation{BatchWriteItem}},
+					{Registry, []Operation{GetItem, Query, UpdateItem}},
 				},
+				Secrets: true,
 				// Every retry of a delivery is another hop of the same chain; the schedule and the age limit end it.
 				RecursiveLoop: true,
+			},
+			{
+				Name: Waker, Timeout: 50 * time.Second, MemoryMB: 512, Every: time.Minute,
+				Queues: []QueueAccess{
+					{Deliveries, []Operation{SendMessage}},
+				},
+				Tables: []TableAccess{
+					{Waiting, []Operation{BatchWriteItem, DeleteItem, PartiQLDelete, Query, Scan, UpdateItem}},
+					{Registry, []Operation{GetItem, Query}},
+				},
 			},
 		},
 		Limits: Limits{
@@ -202,7 +239,11 @@ func New(profile Profile) Topology {
 			AnswerHeadroom: 2 * time.Second,
 			Horizon:        14 * day,
 			LongestPark:    14 * day,
+			LongestDelay:   15 * time.Minute,
+			MarkCache:      time.Hour,
 			LedgerMargin:   28 * day,
+			RegistryAge:    15 * time.Second,
+			RegistryStale:  15 * time.Minute,
 		},
 	}
 }
@@ -262,14 +303,15 @@ func upper(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", 
 // Environment variables that belong to no queue or table.
 const (
 	ProfileVariable      = "WAYBILL_PROFILE"           // required: a Profile
-	DestinationsVariable = "WAYBILL_DESTINATIONS_FILE" // required: path of the destinations file
+	DestinationsVariable = "WAYBILL_DESTINATIONS_FILE" // optional: path of a destinations file that is deployed with the function, instead of those in the registry
+	TenantVariable       = "WAYBILL_TENANT"            // optional: the tenant of everything that arrives on the ingress queue, whatever a message says
 	EgressAllowVariable  = "WAYBILL_EGRESS_ALLOW"      // optional: CIDRs, comma-separated, that destinations may have besides public addresses
 	LogLevelVariable     = "WAYBILL_LOG_LEVEL"         // optional: debug, info, warn, error
 )
 
-// Variables lists the environment variables that a function needs, queues first, each in the order of the declaration.
+// Variables lists the environment variables that a function cannot do without, queues first, each in the order of the declaration.
 func (f Function) Variables() []string {
-	names := []string{ProfileVariable, DestinationsVariable}
+	names := []string{ProfileVariable}
 	for _, q := range f.Queues {
 		names = append(names, q.Queue.URLVariable())
 	}

@@ -60,6 +60,13 @@ var violations = []struct {
 	{"function twice", func(t *topology.Topology) { t.Functions = append(t.Functions, t.Functions[0]) }, []string{`function "router"`, "read by function"}},
 	{"function too slow", func(t *topology.Topology) { function(t, topology.Router).Timeout = 16 * time.Minute }, []string{"function router", "timeout 16m0s"}},
 	{"function too small", func(t *topology.Topology) { function(t, topology.Router).MemoryMB = 64 }, []string{"function router", "memory 64 MB"}},
+	{"nothing runs it", func(t *topology.Topology) { function(t, topology.Waker).Every = 0 }, []string{"function waker", "nothing runs it"}},
+	{"both queue and clock", func(t *topology.Topology) { function(t, topology.Waker).Source.Queue = topology.Ingress }, []string{"function waker", "both a source queue and a schedule"}},
+	{"half a minute", func(t *topology.Topology) { function(t, topology.Waker).Every = 90 * time.Second }, []string{"function waker", "1m30s", "whole minutes"}},
+	{"runs overlap", func(t *topology.Topology) { function(t, topology.Waker).Timeout = time.Minute }, []string{"function waker", "timeout 1m0s"}},
+	{"no cache of marks", func(t *topology.Topology) { t.Limits.MarkCache = 0 }, []string{"limits.MarkCache"}},
+	{"delay beyond SQS", func(t *topology.Topology) { t.Limits.LongestDelay = 16 * time.Minute }, []string{"limits.LongestDelay: 16m0s", "15m0s"}},
+	{"registry forgotten before it is old", func(t *topology.Topology) { t.Limits.RegistryStale = time.Second }, []string{"limits.RegistryStale: 1s", "RegistryAge"}},
 	{"unknown source", func(t *topology.Topology) { function(t, topology.Router).Source.Queue = "nowhere" }, []string{"function router", "reads queue nowhere"}},
 	{"unknown queue", func(t *topology.Topology) { function(t, topology.Router).Queues[0].Queue = "nowhere" }, []string{"function router", "uses queue nowhere"}},
 	{"unknown table", func(t *topology.Topology) { function(t, topology.Deliverer).Tables[0].Table = "nowhere" }, []string{"function deliverer", "uses table nowhere"}},
@@ -129,7 +136,8 @@ func TestVisibilityIsDerived(t *testing.T) {
 
 func TestVariablesAreDerived(t *testing.T) {
 	f, _ := topology.New(topology.LowLatency).Function(topology.Deliverer)
-	want := []string{"WAYBILL_PROFILE", "WAYBILL_DESTINATIONS_FILE", "WAYBILL_QUEUE_DELIVERIES_URL", "WAYBILL_QUEUE_DELIVERIES_DLQ_URL", "WAYBILL_TABLE_LEDGER"}
+	want := []string{"WAYBILL_PROFILE", "WAYBILL_QUEUE_DELIVERIES_URL", "WAYBILL_QUEUE_DELIVERIES_DLQ_URL", "WAYBILL_QUEUE_INGRESS_URL",
+		"WAYBILL_TABLE_LEDGER", "WAYBILL_TABLE_WAITING", "WAYBILL_TABLE_REGISTRY"}
 	if got := f.Variables(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

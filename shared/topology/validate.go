@@ -36,6 +36,7 @@ const (
 	minRetention      = time.Minute
 	maxRetention      = 14 * day
 	maxVisibility     = 12 * time.Hour
+	maxDelay          = 15 * time.Minute
 	minReceiveCount   = 5 // fewer, and throttled invocations alone fill the dead-letter queue
 	maxReceiveCount   = 1000
 	maxFunctionTime   = 15 * time.Minute
@@ -119,11 +120,15 @@ func (v *violations) functions(t Topology) {
 			v.add("function %q: needs a name of its own", f.Name)
 		}
 		names[f.Name] = true
+		v.function(t, f)
+		if f.Every != 0 || f.Source.Queue == "" {
+			v.schedule(f)
+			continue
+		}
 		if other, ok := sources[f.Source.Queue]; ok {
 			v.add("function %s: queue %s is read by function %s already", f.Name, f.Source.Queue, other)
 		}
 		sources[f.Source.Queue] = f.Name
-		v.function(t, f)
 		v.mapping(t, f)
 	}
 }
@@ -172,6 +177,23 @@ func (v *violations) lease(t Topology, f Function) {
 	}
 }
 
+// schedule holds what a function that is run by the clock needs.
+func (v *violations) schedule(f Function) {
+	switch {
+	case f.Every == 0:
+		v.add("function %s: nothing runs it: give it a source queue or a schedule", f.Name)
+		return
+	case f.Source.Queue != "":
+		v.add("function %s: has both a source queue and a schedule: choose one", f.Name)
+	}
+	if f.Every < time.Minute || f.Every%time.Minute != 0 {
+		v.add("function %s: runs every %v, must be whole minutes", f.Name, f.Every)
+	}
+	if f.Timeout >= f.Every {
+		v.add("function %s: timeout %v must be below the %v between its runs", f.Name, f.Timeout, f.Every)
+	}
+}
+
 func (v *violations) mapping(t Topology, f Function) {
 	m := f.Source
 	if _, ok := t.Queue(m.Queue); !ok {
@@ -197,11 +219,18 @@ func (v *violations) limits(l Limits) {
 		value time.Duration
 	}{
 		{"ClockSkew", l.ClockSkew}, {"LeaseGrace", l.LeaseGrace}, {"AttemptTimeout", l.AttemptTimeout}, {"SettleHeadroom", l.SettleHeadroom}, {"AnswerHeadroom", l.AnswerHeadroom},
-		{"Horizon", l.Horizon}, {"LongestPark", l.LongestPark}, {"LedgerMargin", l.LedgerMargin},
+		{"Horizon", l.Horizon}, {"LongestPark", l.LongestPark}, {"LedgerMargin", l.LedgerMargin}, {"MarkCache", l.MarkCache},
+		{"LongestDelay", l.LongestDelay}, {"RegistryAge", l.RegistryAge}, {"RegistryStale", l.RegistryStale},
 	} {
 		if limit.value <= 0 {
 			v.add("limits.%s: %v, must be above 0", limit.name, limit.value)
 		}
+	}
+	if l.LongestDelay > maxDelay {
+		v.add("limits.LongestDelay: %v, but SQS delays a message for %v at most", l.LongestDelay, maxDelay)
+	}
+	if l.RegistryStale < l.RegistryAge {
+		v.add("limits.RegistryStale: %v, must not be below limits.RegistryAge %v", l.RegistryStale, l.RegistryAge)
 	}
 	if l.LeaseGrace < 2*l.ClockSkew {
 		v.add("limits.LeaseGrace: %v, must be at least twice limits.ClockSkew %v, or a worker whose clock runs ahead takes over a live lease", l.LeaseGrace, l.ClockSkew)
