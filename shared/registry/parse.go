@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,12 +35,15 @@ type Options struct {
 	// PlainHTTP allows http to hosts that are not loopback: payloads and signatures then travel in the open. For tests
 	// and closed networks.
 	PlainHTTP bool
+	// InlineSecrets allows secrets in the file for every host, not for loopback ones alone: whoever reads the file can then sign. For tests
+	// and closed networks.
+	InlineSecrets bool
 }
 
 // Parse reads destinations from a JSON document:
 //
 //	{"destinations": [{"id": "orders-crm", "tenant": "acme", "type": "webhook",
-//	  "webhook": {"url": "https://…", "secrets": ["whsec_…"], "headers": {"x-team": "crm"}, "timeout": "15s"},
+//	  "webhook": {"url": "https://…", "secrets": ["arn:aws:secretsmanager:…"], "headers": {"x-team": "crm"}, "timeout": "15s"},
 //	  "pattern": {"type": [{"prefix": "order."}]},
 //	  "retry": {"schedule": ["1s", "5s", "1m"]},
 //	  "ledger": "strict",
@@ -47,7 +51,8 @@ type Options struct {
 //
 // id, tenant, type and webhook with url and secrets are required. Without a pattern a destination receives every event
 // of its tenant. retry holds a schedule or {"exponential": {"initial": "5s", "factor": 2, "cap": "1h", "attempts": 10,
-// "maxAge": "24h"}}, of which maxAge may be left out. reject replaces DefaultReject; 410 and 429 cannot be in it.
+// "maxAge": "24h"}}, of which maxAge may be left out. reject replaces DefaultReject; 410 and 429 cannot be in it. A top-level "$schema" may
+// name Schema for editors and is not looked at. Secrets are ARNs of Secrets Manager or SSM; see Options.InlineSecrets for others.
 //
 // The error is a *ProblemsError that lists every problem of the document; then there is no Set.
 func Parse(document []byte, options Options) (*Set, error) {
@@ -164,9 +169,10 @@ func (r *reader) file() []*Destination {
 		return nil
 	}
 	var destinations []*Destination
-	r.object("", root, member{"destinations", `write {"destinations": […]}`, func(path string, n *jsontree.Node) {
-		destinations = r.destinations(path, n)
-	}})
+	r.object("", root,
+		member{"$schema", "", func(path string, n *jsontree.Node) { r.text(path, n) }}, // for editors
+		member{"destinations", `write {"destinations": […]}`, func(path string, n *jsontree.Node) { destinations = r.destinations(path, n) }},
+	)
 	return destinations
 }
 
@@ -250,19 +256,21 @@ func (r *reader) webhook(path string, n *jsontree.Node) *Webhook {
 	w := &Webhook{Timeout: DefaultTimeout}
 	r.object(path, n,
 		member{"url", urlExample, func(path string, n *jsontree.Node) { w.URL = r.url(path, n) }},
-		member{"secrets", howToGenerate, func(path string, n *jsontree.Node) { w.Secrets = r.secrets(path, n) }},
+		member{"secrets", howToStore, func(path string, n *jsontree.Node) { w.Secrets = r.secrets(path, n, w.URL) }},
 		member{"headers", "", func(path string, n *jsontree.Node) { w.Headers = r.headers(path, n) }},
 		member{"timeout", "", func(path string, n *jsontree.Node) { w.Timeout = r.timeout(path, n) }},
 	)
 	return w
 }
 
-func (r *reader) secrets(path string, n *jsontree.Node) []Secret {
+// secrets reads the secrets of a webhook at that URL, or at none where the URL could not be read.
+func (r *reader) secrets(path string, n *jsontree.Node, endpoint string) []Secret {
 	items := r.array(path, n)
 	if n.Kind == jsontree.Array && (len(items) == 0 || len(items) > MaxSecrets) {
 		r.fail(n.Offset, path, fmt.Sprintf("has %d secrets", len(items)), fmt.Sprintf("use 1 to %d: one, and others while they are rotated", MaxSecrets))
 		return nil
 	}
+	inline := r.options.InlineSecrets || mayHoldSecrets(endpoint)
 	var secrets []Secret
 	seen := make(map[string]bool, len(items))
 	for i, item := range items {
@@ -271,18 +279,40 @@ func (r *reader) secrets(path string, n *jsontree.Node) []Secret {
 		if !ok {
 			continue
 		}
-		key, message, fix := decodeSecret(text)
+		secret, message, fix := readSecret(text, inline)
+		id := secret.arn + string(secret.Key())
 		switch {
 		case message != "":
 			r.fail(item.Offset, at, message, fix)
-		case seen[string(key)]:
+		case seen[id]:
 			r.fail(item.Offset, at, "is the same as one before it", "remove it")
 		default:
-			seen[string(key)] = true
-			secrets = append(secrets, newSecret(key))
+			seen[id] = true
+			secrets = append(secrets, secret)
 		}
 	}
 	return secrets
+}
+
+// mayHoldSecrets says that a secret for the endpoint may stand in the file: nobody else can be deceived with it. An endpoint that could not
+// be read gets the benefit of the doubt, as it has a problem of its own.
+func mayHoldSecrets(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	return err != nil || u.Hostname() == "" || isLoopback(u.Hostname())
+}
+
+func readSecret(text string, inline bool) (s Secret, message, fix string) {
+	switch {
+	case strings.HasPrefix(text, arnPrefix):
+		message, fix = checkARN(text)
+		return Secret{arn: text}, message, fix
+	case !strings.HasPrefix(text, secretPrefix):
+		return Secret{}, "is neither an ARN nor a secret that begins with whsec_", arnExample
+	case !inline:
+		return Secret{}, "stands in the file, where everyone who reads it can sign with it", howToStore
+	}
+	key, message, fix := decodeSecret(text)
+	return newSecret(key), message, fix
 }
 
 func (r *reader) timeout(path string, n *jsontree.Node) time.Duration {

@@ -19,6 +19,10 @@ type refusal struct {
 func refusals() []refusal {
 	with := func(field, value string) string { return file(destination(map[string]string{field: value})) }
 	web := func(field, value string) string { return with("webhook", webhook(map[string]string{field: value})) }
+	at := func(url, secrets string) string {
+		return with("webhook", webhook(map[string]string{"url": url, "secrets": secrets}))
+	}
+	local := func(secrets string) string { return at(loopback, secrets) }
 	encoded := func(key string) string { return "whsec_" + base64.StdEncoding.EncodeToString([]byte(key)) }
 	quoted := func(text string) string { return `"` + text + `"` }
 	const d, w = "destinations[0].", "destinations[0].webhook."
@@ -98,23 +102,53 @@ func refusals() []refusal {
 		{"URL as a list", web("url", `["https://example.com"]`), w + "url", "must be a string"},
 
 		// Secrets.
-		{"no secrets", web("secrets", ``), w + "secrets", "openssl rand"},
+		{"no secrets", web("secrets", ``), w + "secrets", "aws secretsmanager create-secret"},
 		{"empty secrets", web("secrets", `[]`), w + "secrets", "use 1 to 4"},
-		{"five secrets", web("secrets", `["`+strings.Join(slices.Repeat([]string{goodSecret}, 5), `", "`)+`"]`), w + "secrets", "use 1 to 4"},
-		{"secret as text", web("secrets", quoted(goodSecret)), w + "secrets", "write it in brackets"},
+		{"five secrets", local(`["` + strings.Join(slices.Repeat([]string{goodSecret}, 5), `", "`) + `"]`), w + "secrets", "use 1 to 4"},
+		{"secret as text", web("secrets", quoted(goodARN)), w + "secrets", "write it in brackets"},
 		{"secret as a number", web("secrets", `[12345]`), w + "secrets[0]", "write it in quotes"},
-		{"secret without its prefix", web("secrets", `["`+strings.TrimPrefix(goodSecret, "whsec_")+`"]`), w + "secrets[0]", "write whsec_"},
-		{"stored secret", web("secrets", `["arn:aws:secretsmanager:eu-west-1:123456789012:secret:hook"]`), w + "secrets[0]", "cannot resolve; write the secret itself"},
-		{"stored secret in China", web("secrets", `["arn:aws-cn:ssm:cn-north-1:123456789012:parameter/hook"]`), w + "secrets[0]", "cannot resolve"},
-		{"secret in URL-safe base64", web("secrets", `["whsec_`+strings.Repeat("-_", 16)+`"]`), w + "secrets[0]", "use standard base64"},
-		{"secret cut off", web("secrets", `["`+goodSecret[:len(goodSecret)-3]+`"]`), w + "secrets[0]", "copied whole"},
-		{"secret with a line end", web("secrets", `["`+goodSecret[:20]+`\n`+goodSecret[20:]+`"]`), w + "secrets[0]", "copied whole"},
-		{"secret with stray bits", web("secrets", listed(strings.TrimSuffix(secretOf(25), "Q==")+"R==")), w + "secrets[0]", "copied whole"},
-		{"secret too short", web("secrets", listed(secretOf(23))), w + "secrets[0]", "holds 23 bytes; use 24 to 64"},
-		{"secret too long", web("secrets", listed(secretOf(65))), w + "secrets[0]", "holds 65 bytes; use 24 to 64"},
-		{"secret of one byte", web("secrets", listed(encoded(strings.Repeat("\x00", 32)))), w + "secrets[0]", "is weak"},
-		{"secret of a word", web("secrets", listed(encoded(strings.Repeat("secret", 5)))), w + "secrets[0]", "is weak"},
-		{"same secret twice", web("secrets", `["`+goodSecret+`", "`+goodSecret+`"]`), w + "secrets[1]", "is the same as one before it; remove it"},
+		{"secret without its prefix", local(listed(strings.TrimPrefix(goodSecret, "whsec_"))), w + "secrets[0]", "is neither an ARN nor a secret"},
+		{"secret in URL-safe base64", local(`["whsec_` + strings.Repeat("-_", 16) + `"]`), w + "secrets[0]", "use standard base64"},
+		{"secret cut off", local(listed(goodSecret[:len(goodSecret)-3])), w + "secrets[0]", "copied whole"},
+		{"secret with a line end", local(`["` + goodSecret[:20] + `\n` + goodSecret[20:] + `"]`), w + "secrets[0]", "copied whole"},
+		{"secret with stray bits", local(listed(strings.TrimSuffix(secretOf(25), "Q==") + "R==")), w + "secrets[0]", "copied whole"},
+		{"secret too short", local(listed(secretOf(23))), w + "secrets[0]", "holds 23 bytes; use 24 to 64"},
+		{"secret too long", local(listed(secretOf(65))), w + "secrets[0]", "holds 65 bytes; use 24 to 64"},
+		{"secret of one byte", local(listed(encoded(strings.Repeat("\x00", 32)))), w + "secrets[0]", "is weak"},
+		{"secret of a word", local(listed(encoded(strings.Repeat("secret", 5)))), w + "secrets[0]", "is weak"},
+		{"same secret twice", local(`["` + goodSecret + `", "` + goodSecret + `"]`), w + "secrets[1]", "is the same as one before it; remove it"},
+		{"same stored secret twice", web("secrets", `["`+goodARN+`", "`+goodARN+`"]`), w + "secrets[1]", "is the same as one before it; remove it"},
+		{"secret in the file", web("secrets", listed(goodSecret)), w + "secrets[0]", "store it in Secrets Manager or, as a SecureString, in SSM, and write its ARN: aws secretsmanager create-secret"},
+		{"secret in the file for a look-alike", at(`"https://localhost.example.com/"`, listed(goodSecret)), w + "secrets[0]", "store it in Secrets Manager"},
+		{"secret in the file for a private address", at(`"https://10.0.0.1/"`, listed(goodSecret)), w + "secrets[0]", "store it in Secrets Manager"},
+		{"weak secret in the file", web("secrets", listed("whsec_c2hvcnQ=")), w + "secrets[0]", "store it in Secrets Manager"},
+
+		// ARNs of secrets.
+		{"ARN cut off", web("secrets", listed("arn:aws:secretsmanager:eu-west-1")), w + "secrets[0]", "of 4 parts"},
+		{"ARN of an unknown partition", web("secrets", listed(strings.Replace(goodARN, "aws", "azure", 1))), w + "secrets[0]", "write aws, aws-cn or aws-us-gov"},
+		{"ARN of another service", web("secrets", listed("arn:aws:kms:eu-west-1:123456789012:key/1234abcd")), w + "secrets[0]", "a service that keeps no secrets"},
+		{"ARN without a region", web("secrets", listed("arn:aws:ssm::123456789012:parameter/a")), w + "secrets[0]", "name the region"},
+		{"ARN with a zone", web("secrets", listed(strings.Replace(goodARN, "eu-west-1", "eu-west-1a", 1))), w + "secrets[0]", "name the region"},
+		{"ARN of China in aws", web("secrets", listed(strings.Replace(goodARN, "eu-west-1", "cn-north-1", 1))), w + "secrets[0]", "aws-cn for cn-…"},
+		{"ARN of the world in aws-cn", web("secrets", listed(strings.Replace(goodARN, "aws", "aws-cn", 1))), w + "secrets[0]", "does not have that region"},
+		{"ARN of the world in aws-us-gov", web("secrets", listed(strings.Replace(parameter, "aws", "aws-us-gov", 1))), w + "secrets[0]", "does not have that region"},
+		{"ARN with a short account", web("secrets", listed(strings.Replace(goodARN, "123456789012", "1234", 1))), w + "secrets[0]", "12 digits"},
+		{"ARN with a hyphenated account", web("secrets", listed(strings.Replace(parameter, "123456789012", "1234-5678-9012", 1))), w + "secrets[0]", "12 digits"},
+		{"ARN of Secrets Manager, of nothing", web("secrets", listed(strings.Replace(goodARN, "secret:", "", 1))), w + "secrets[0]", "go on with secret:"},
+		{"ARN with a parameter in Secrets Manager", web("secrets", listed(strings.Replace(parameter, "ssm", "secretsmanager", 1))), w + "secrets[0]", "go on with secret:"},
+		{"ARN without the six characters", web("secrets", listed(strings.TrimSuffix(goodARN, "-AbCdEf"))), w + "secrets[0]", "aws secretsmanager describe-secret"},
+		{"ARN of six characters only", web("secrets", listed(strings.Replace(goodARN, "waybill/hook", "", 1))), w + "secrets[0]", "aws secretsmanager describe-secret"},
+		{"ARN with a JSON key", web("secrets", listed(goodARN+":key::")), w + "secrets[0]", "end it after the name"},
+		{"ARN with a blank", web("secrets", listed(strings.Replace(goodARN, "hook", "ho ok", 1))), w + "secrets[0]", "no valid name of a secret"},
+		{"ARN of all secrets", web("secrets", listed(strings.Replace(goodARN, "hook-AbCdEf", "*", 1))), w + "secrets[0]", "no valid name of a secret"},
+		{"ARN of SSM, of a document", web("secrets", listed(strings.Replace(parameter, "parameter", "document", 1))), w + "secrets[0]", "go on with parameter/"},
+		{"ARN of a parameter's version", web("secrets", listed(parameter+":3")), w + "secrets[0]", "names a version or a label"},
+		{"ARN of a parameter with an empty part", web("secrets", listed(strings.Replace(parameter, "/waybill", "//waybill", 1))), w + "secrets[0]", "each after a single /"},
+		{"ARN of no parameter", web("secrets", listed(strings.TrimSuffix(parameter, "/waybill/hook"))), w + "secrets[0]", "no valid name of a parameter"},
+		{"ARN with a line end", web("secrets", listed(parameter+`\n`)), w + "secrets[0]", "no valid name of a parameter"},
+		{"ARN too long", web("secrets", listed(parameter+strings.Repeat("a", 2048))), w + "secrets[0]", "at most 2048"},
+		{"ARN in capitals", web("secrets", listed(strings.ToUpper(goodARN))), w + "secrets[0]", "is neither an ARN"},
+		{"schema as a number", `{"$schema": 7, "destinations": []}`, "$schema", "write it in quotes"},
 
 		// Headers.
 		{"headers as a list", web("headers", `["x-team: crm"]`), w + "headers", `write {"name": "value"}`},
@@ -300,9 +334,11 @@ func TestProblemsNeverShowSecrets(t *testing.T) {
 	for _, secret := range []string{"whsec_" + text, "whsec_" + text + "=", "x whsec_" + text + ", whsec_" + text} {
 		for _, place := range places {
 			document := place(secret)
-			_, err := registry.Parse([]byte(document), registry.Options{})
-			if err != nil && strings.Contains(err.Error(), text) {
-				t.Errorf("%s\nshows the secret:\n%v", document, err)
+			for _, inline := range []bool{false, true} {
+				_, err := registry.Parse([]byte(document), registry.Options{InlineSecrets: inline})
+				if err != nil && strings.Contains(err.Error(), text) {
+					t.Errorf("%s\nshows the secret:\n%v", document, err)
+				}
 			}
 		}
 	}
@@ -315,7 +351,8 @@ func TestProblemsNeverShowSecrets(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add([]byte(strings.Replace(fullFile, "SECRET", goodSecret, 1)))
+	f.Add([]byte(strings.Replace(fullFile, "SECRET", goodARN, 1)))
+	f.Add([]byte(strings.Replace(strings.Replace(fullFile, "SECRET", goodSecret, 1), "https://crm.example.com:8443", "http://[::1]", 1)))
 	for _, test := range refusals() {
 		if len(test.document) < 2000 {
 			f.Add([]byte(test.document))

@@ -34,6 +34,19 @@ type Destination struct {
 	Reject  []int // status codes after which a delivery is never tried again, ascending; DefaultReject unless set
 }
 
+// WithSecrets gives a copy of the destination that signs with these secrets and no others: what its ARNs stand for, and the keys that it
+// carried itself. It is for the call that is about to be made; the set keeps the ARNs. The destination and the slice are not changed, nor
+// may the slice be afterwards.
+func (d *Destination) WithSecrets(keys []Secret) *Destination {
+	with := *d
+	if d.Webhook != nil {
+		webhook := *d.Webhook
+		webhook.Secrets = keys
+		with.Webhook = &webhook
+	}
+	return &with
+}
+
 // Rejects reports whether an answer with that status code means that trying again is pointless.
 func (d *Destination) Rejects(status int) bool {
 	_, found := slices.BinarySearch(d.Reject, status)
@@ -46,7 +59,7 @@ func DefaultReject() []int { return []int{400, 405, 411, 413, 414, 415, 422, 431
 // Webhook is an HTTP endpoint.
 type Webhook struct {
 	URL     string   // absolute, http or https, without user name, password and fragment
-	Secrets []Secret // 1 to 4, different; all of them sign during a rotation, the first one first
+	Secrets []Secret // 1 to 4, different, keys or ARNs of keys; all of them sign during a rotation, the first one first
 	Headers []Header // in the order of the file; none that Waybill sets itself
 	Timeout time.Duration
 }

@@ -27,6 +27,14 @@ func secretOf(n int) string {
 
 var goodSecret = secretOf(32)
 
+const (
+	goodARN   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:waybill/hook-AbCdEf"
+	parameter = "arn:aws:ssm:eu-west-1:123456789012:parameter/waybill/hook"
+
+	// loopback may have its secrets in the file.
+	loopback = `"http://localhost:8080/hooks"`
+)
+
 // destination gives a good destination with some fields replaced; an empty text removes a field.
 func destination(replace map[string]string) string {
 	fields := map[string]string{
@@ -40,7 +48,7 @@ func destination(replace map[string]string) string {
 }
 
 func webhook(replace map[string]string) string {
-	fields := map[string]string{"url": `"https://crm.example.com/hooks"`, "secrets": `["` + goodSecret + `"]`}
+	fields := map[string]string{"url": `"https://crm.example.com/hooks"`, "secrets": listed(goodARN)}
 	maps.Copy(fields, replace)
 	return object(fields)
 }
@@ -68,13 +76,22 @@ func parse(t *testing.T, document string) *registry.Set {
 	return set
 }
 
+func parseInline(t *testing.T, document string) *registry.Set {
+	t.Helper()
+	set, err := registry.Parse([]byte(document), registry.Options{InlineSecrets: true})
+	if err != nil {
+		t.Fatalf("%s:\n%v", document, err)
+	}
+	return set
+}
+
 const fullFile = `{"destinations": [{"id": "orders-crm", "tenant": "acme", "type": "webhook",
   "webhook": {"url": "https://crm.example.com:8443/hooks?v=1", "secrets": ["SECRET"],
     "headers": {"X-Team": "crm", "authorization": "Bearer top-secret-token"}, "timeout": "5s"},
   "pattern": {"type": [{"prefix": "order."}]}, "retry": {"schedule": ["1s", "5s", "1m"]}, "ledger": "relaxed", "reject": [422, 400]}]}`
 
 func TestParseReadsEveryField(t *testing.T) {
-	set := parse(t, strings.Replace(fullFile, "SECRET", goodSecret, 1))
+	set := parseInline(t, strings.Replace(fullFile, "SECRET", goodSecret, 1))
 	d, ok := set.Lookup("orders-crm")
 	if !ok || set.Len() != 1 {
 		t.Fatal("the destination is not there")
@@ -120,6 +137,9 @@ func TestParseAccepts(t *testing.T) {
 		return destination(map[string]string{"webhook": webhook(map[string]string{field: value})})
 	}
 	with := func(field, value string) string { return destination(map[string]string{field: value}) }
+	local := func(secrets string) string {
+		return destination(map[string]string{"webhook": webhook(map[string]string{"url": loopback, "secrets": secrets})})
+	}
 	for name, document := range map[string]string{
 		"no destinations":          file(),
 		"two":                      file(destination(nil), with("id", `"b"`)),
@@ -134,7 +154,14 @@ func TestParseAccepts(t *testing.T) {
 		"upper case scheme":        file(web("url", `"HTTPS://example.com"`)),
 		"query":                    file(web("url", `"https://example.com?token=a%20b"`)),
 		"private address":          file(web("url", `"https://10.0.0.1/"`)),
-		"four secrets":             file(web("secrets", `["`+secretOf(24)+`", "`+secretOf(64)+`", "`+secretOf(33)+`", "`+secretOf(48)+`"]`)),
+		"four secrets":             file(local(`["` + secretOf(24) + `", "` + secretOf(64) + `", "` + secretOf(33) + `", "` + secretOf(48) + `"]`)),
+		"parameter":                file(web("secrets", listed(parameter))),
+		"parameter at the top":     file(web("secrets", listed("arn:aws:ssm:eu-west-1:123456789012:parameter/hook_1.a"))),
+		"stored twice":             file(web("secrets", `["`+goodARN+`", "`+parameter+`"]`)),
+		"stored in China":          file(web("secrets", listed("arn:aws-cn:ssm:cn-north-1:123456789012:parameter/a/b"))),
+		"stored for a government":  file(web("secrets", listed("arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:a+b=c@d.e-AbC123"))),
+		"stored and in the file":   file(local(`["` + goodARN + `", "` + goodSecret + `"]`)),
+		"schema for editors":       `{"$schema": "./destinations.schema.json", "destinations": []}`,
 		"no headers":               file(web("headers", `{}`)),
 		"empty header":             file(web("headers", `{"x-empty": ""}`)),
 		"authorization":            file(web("headers", `{"Authorization": "Basic abc", "cookie": "a=b"}`)),
@@ -155,6 +182,9 @@ func TestParseAccepts(t *testing.T) {
 	}
 	if _, err := registry.Parse([]byte(file(web("url", `"http://example.com"`))), registry.Options{PlainHTTP: true}); err != nil {
 		t.Errorf("PlainHTTP: %v", err)
+	}
+	if _, err := registry.Parse([]byte(file(web("secrets", listed(goodSecret)))), registry.Options{InlineSecrets: true}); err != nil {
+		t.Errorf("InlineSecrets: %v", err)
 	}
 }
 
@@ -219,7 +249,7 @@ func TestFixedGivesItsSet(t *testing.T) {
 
 // TestNothingPrintsCredentials prints a whole destination every way there is.
 func TestNothingPrintsCredentials(t *testing.T) {
-	set := parse(t, strings.Replace(fullFile, "SECRET", goodSecret, 1))
+	set := parseInline(t, strings.Replace(fullFile, "SECRET", goodSecret, 1))
 	d, _ := set.Lookup("orders-crm")
 	key := string(d.Webhook.Secrets[0].Key())
 	hidden := struct{ inner registry.Secret }{d.Webhook.Secrets[0]}
@@ -317,5 +347,89 @@ func TestErrorTextIsBounded(t *testing.T) {
 	_, err = registry.Parse([]byte(file(destination(map[string]string{"reject": "[" + strings.Repeat("1,", 20000) + "1]"}))), registry.Options{})
 	if !errors.As(err, &refusal) || len(refusal.Problems) != registry.MaxProblems || refusal.Omitted != 10001 {
 		t.Errorf("%d problems, %d omitted", len(refusal.Problems), refusal.Omitted)
+	}
+}
+
+func TestStoredSecretsShowTheirARN(t *testing.T) {
+	set := parse(t, file(destination(nil)))
+	d, _ := set.Lookup("orders-crm")
+	s := d.Webhook.Secrets[0]
+	if s.ARN() != goodARN || s.Key() != nil || fmt.Sprintf("%v %d", s, s) != goodARN+" "+goodARN {
+		t.Errorf("ARN %s, %d bytes of a key, prints %v", s.ARN(), len(s.Key()), s)
+	}
+	if asJSON, err := json.Marshal(d.Webhook); err != nil || !strings.Contains(string(asJSON), `"Secrets":["`+goodARN+`"]`) {
+		t.Errorf("JSON: %s, %v", asJSON, err)
+	}
+	if key, _ := registry.ParseSecret(goodSecret); key.ARN() != "" {
+		t.Error("a key has an ARN")
+	}
+}
+
+func TestNewSecret(t *testing.T) {
+	key := []byte("24 bytes are just enough")
+	s, err := registry.NewSecret(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key[0]++
+	if string(s.Key()) != "24 bytes are just enough" {
+		t.Error("the key can be changed from outside")
+	}
+	for want, bad := range map[string]string{"holds 23 bytes": "24 bytes are just enoug", "is weak": strings.Repeat("secret", 5)} {
+		if _, err := registry.NewSecret([]byte(bad)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestParseSecrets(t *testing.T) {
+	a, b, c, d, e := secretOf(32), secretOf(33), secretOf(34), secretOf(35), secretOf(36)
+	for name, test := range map[string]struct {
+		text string
+		want []string
+		says string
+	}{
+		"one":                  {a, []string{a}, ""},
+		"as an editor left it": {"\n" + a + "\r\n\t" + b + "  \n", []string{a, b}, ""},
+		"as many as sign":      {strings.Join([]string{d, c, b, a}, " "), []string{d, c, b, a}, ""},
+		"one twice":            {a + " " + b + " " + a, []string{a, b}, ""},
+		"five, one twice":      {strings.Join([]string{a, b, c, d, a}, " "), []string{a, b, c, d}, ""},
+		"nothing":              {"", nil, "is empty"},
+		"white space":          {" \n", nil, "is empty"},
+		"five":                 {strings.Join([]string{a, b, c, d, e}, " "), nil, "more than 4"},
+		"a bad one":            {a + "\n" + b[:20], nil, "secret 2 of the stored text is not standard base64"},
+		"JSON":                 {`{"key":"` + a + `"}`, nil, "secret 1 of the stored text does not begin with whsec_"},
+		"an ARN":               {goodARN, nil, "is an ARN, where the secret itself is needed"},
+	} {
+		secrets, err := registry.ParseSecrets(test.text)
+		if test.says != "" {
+			if err == nil || !strings.Contains(err.Error(), test.says) || secrets != nil {
+				t.Errorf("%s: %v, want %q", name, err, test.says)
+			}
+			if err != nil && strings.Contains(err.Error(), b[6:20]) {
+				t.Errorf("%s shows the secret: %v", name, err)
+			}
+			continue
+		}
+		var got []string
+		for _, s := range secrets {
+			got = append(got, "whsec_"+base64.StdEncoding.EncodeToString(s.Key()))
+		}
+		if err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %d secrets, %v", name, len(got), err)
+		}
+	}
+}
+
+func TestWithSecretsLeavesTheSetAlone(t *testing.T) {
+	set := parse(t, file(destination(nil)))
+	d, _ := set.Lookup("orders-crm")
+	key, _ := registry.ParseSecret(goodSecret)
+	with := d.WithSecrets([]registry.Secret{key})
+	if len(with.Webhook.Secrets) != 1 || string(with.Webhook.Secrets[0].Key()) != string(key.Key()) || with.Webhook.URL != d.Webhook.URL || with.ID != d.ID {
+		t.Errorf("got %+v", with.Webhook)
+	}
+	if again, _ := set.Lookup("orders-crm"); again.Webhook.Secrets[0].ARN() != goodARN {
+		t.Errorf("the set has changed: %+v", again.Webhook)
 	}
 }

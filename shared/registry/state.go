@@ -34,5 +34,11 @@ type Disabler interface {
 	Disable(ctx context.Context, destination, note string) (first bool, err error)
 }
 
+// Looker looks for a destination that is not in the set at hand, which may be older than what others have read. The answer is as new as the
+// question, or an error. Implementations bound how often they really look.
+type Looker interface {
+	Look(ctx context.Context, id string) (d *Destination, found bool, err error)
+}
+
 // MaxNote bounds State.Note in bytes.
 const MaxNote = 512
