@@ -13,8 +13,8 @@ import (
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
-	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/waiting"
 )
 
 // attempt claims the jobs and makes the attempts that are granted.
@@ -34,17 +34,18 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 		switch {
 		case g.Leader != i:
 		case g.Err != nil:
-			outcomes[j.record] = outcome.Defer(d.spread(faultWait), fmt.Errorf("no claim could be made: %w", g.Err))
+			outcomes[j.record] = d.fault(fmt.Errorf("no claim could be made: %w", g.Err))
 		case g.Verdict == ledger.Granted && d.tooLate(ctx, j.destination) != nil: // claiming took long
 			late = append(late, j)
 		case g.Verdict == ledger.Granted:
+			d.faults.Store(0)
 			granted = append(granted, j)
 		case g.Verdict == ledger.Busy:
 			outcomes[j.record] = d.busy(g.LeaseUntil, errors.New("another worker holds this delivery"))
 		case g.Verdict == ledger.Duplicate, g.Verdict == ledger.Stale:
 			outcomes[j.record] = nil
 		default: // what is not understood is never dropped
-			outcomes[j.record] = outcome.Defer(d.spread(faultWait), fmt.Errorf("the ledger's verdict %q is unknown", g.Verdict))
+			outcomes[j.record] = d.fault(fmt.Errorf("the ledger's verdict %q is unknown", g.Verdict))
 		}
 	}
 	d.release(ctx, late, outcomes)
@@ -157,54 +158,54 @@ func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 	d.release(ctx, unstarted, outcomes)
 }
 
-// plan asks the protocol what follows the attempt and, as the last thing that can fail, adds the future message, if there is one, to
+// plan asks the protocol what follows the attempt and, as the last thing that can fail, adds what must be made durable, if there is anything, to
 // futures.
-func (d *Deliverer) plan(ctx context.Context, j *job, futures *sendings) (err error) {
-	result, wait := d.judge(j)
+func (d *Deliverer) plan(ctx context.Context, j *job, futures *sendings) error {
+	result, wait := d.judge(ctx, j)
 	m := &j.message
 	j.plan = ledger.After(result, m.Epoch, m.Attempt)
-	var future queue.Message
-	to := &futures.deliveries
-	switch j.plan.Future {
-	case ledger.Successor:
-		successor := m.Successor(wait)
-		if j.result.Verdict == downstream.Gone {
-			// Time in which a destination is disabled is held, not waited: it does not age the delivery. It is counted from the first
-			// 410 in a row, whatever probes were made since, and no probe counts as an attempt of the schedule.
-			successor.Waited, successor.Probes, successor.HeldSince = m.Waited, m.Probes+1, m.HeldSince
-			if successor.HeldSince.IsZero() {
-				successor.HeldSince = d.cfg.Now()
-			}
-		}
-		future, err = d.sending(successor, wait)
-	case ledger.DeadLetter:
-		to = &futures.deadLetters
-		future, err = d.deadLetter(j, m.Attempt, j.result.Reason, j.result.Detail, j.result.Code)
-	}
-	if err != nil {
-		return err
-	}
 	d.logAttempt(ctx, j)
-	if j.plan.Future != ledger.Nothing {
-		to.add(j, future)
+	switch {
+	case j.plan.Future == ledger.Successor && j.result.Verdict == downstream.Gone:
+		futures.room.add(j, waiting.Held{Message: d.parked(m), Parked: true, Trace: j.trace})
+	case j.plan.Future == ledger.Successor:
+		return d.later(j, m.Successor(wait), wait, futures)
+	case j.plan.Future == ledger.DeadLetter:
+		letter, err := d.deadLetter(j, m.Attempt, j.result.Reason, j.result.Detail, j.result.Code)
+		if err != nil {
+			return err
+		}
+		futures.deadLetters.add(j, letter)
 	}
 	return nil
 }
 
+// parked is the successor of an attempt that found the destination disabled. Time in which a destination is disabled is held, not waited: it
+// does not age the delivery. It is counted from the first 410 in a row, whatever was tried since, and no such try counts as an attempt of
+// the schedule.
+func (d *Deliverer) parked(m *delivery.Message) delivery.Message {
+	successor := m.Successor(0)
+	successor.Probes, successor.HeldSince = m.Probes+1, m.HeldSince
+	if successor.HeldSince.IsZero() {
+		successor.HeldSince = d.cfg.Now()
+	}
+	return successor
+}
+
 // judge turns what the destination said into what the protocol cares about, and gives the wait before the next attempt.
-func (d *Deliverer) judge(j *job) (ledger.Result, time.Duration) {
+func (d *Deliverer) judge(ctx context.Context, j *job) (ledger.Result, time.Duration) {
 	switch j.result.Verdict {
 	case downstream.Delivered:
 		return ledger.Succeeded, 0
 	case downstream.Reject:
 		return ledger.Exhausted, 0
 	case downstream.Gone:
-		d.disabled.set(j.destination.ID, d.cfg.Now().Add(disabledProbe))
+		d.disable(ctx, j)
 		if d.heldTooLong(&j.message) {
 			j.result.Reason = reasonHeldTooLong
 			return ledger.Exhausted, 0
 		}
-		return ledger.Failed, disabledProbe
+		return ledger.Failed, 0
 	}
 	schedule := j.destination.Retry
 	wait, ok := schedule.After(j.message.Attempt-j.message.Probes, j.result.RetryAfter, d.cfg.Random)
@@ -238,7 +239,7 @@ func (d *Deliverer) settle(ctx context.Context, jobs []*job, outcomes []error) {
 			outcomes[j.record] = outcome.Retry(fmt.Errorf("stale owner: %w", err))
 		case ledger.SendOutcome:
 			outcomes[j.record] = d.busy(j.grant.LeaseUntil, fmt.Errorf("the result could not be written: %w", err))
-			message, encodeErr := d.sending(j.withOutcome(), d.spread(outcomeWait))
+			message, encodeErr := d.sending(j, j.withOutcome(), d.spread(outcomeWait))
 			if encodeErr == nil {
 				unwritten.deliveries.add(j, message)
 			}

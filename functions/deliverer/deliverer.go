@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/batch"
@@ -21,30 +22,51 @@ import (
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/waiting"
 )
 
 // Waits that are not part of any retry schedule.
 const (
-	newerWait     = queue.MaxDelay   // for a newer release to come back
-	faultWait     = 15 * time.Second // after a fault of our own, spread by jitter
-	noTimeWait    = time.Second      // for an invocation with more time
-	outcomeWait   = 30 * time.Second // for a ledger that could not be written to recover
-	disabledProbe = time.Hour        // between two tries of a destination that answered 410
-	minBusyWait   = time.Second
+	newerWait    = queue.MaxDelay   // for a newer release to come back
+	faultWait    = 15 * time.Second // after a fault of our own; doubled with every further one in a row, and spread by jitter
+	maxFaultWait = 4 * time.Minute
+	noTimeWait   = time.Second      // for an invocation with more time
+	outcomeWait  = 30 * time.Second // for a ledger that could not be written to recover
+	minBusyWait  = time.Second
 )
 
-const reasonHeldTooLong = "held-too-long" // of a dead letter whose destination stayed disabled
+const reasonHeldTooLong = "held-too-long" // of a dead letter whose destination could not receive for as long as a delivery may be held
+
+// Room is the waiting room: *waiting.Room.
+type Room interface {
+	Hold(ctx context.Context, held []waiting.Held) []error
+}
+
+// Secrets puts the keys that a destination names into their places: *secrets.Resolver. An error is a fault of ours.
+type Secrets interface {
+	Resolve(ctx context.Context, d *registry.Destination) (*registry.Destination, error)
+}
 
 // Config configures a Deliverer; the fields up to LongestPark are required.
+//
+// Destinations may be a registry.Looker too; then a destination that is not in the set is asked for once more before its deliveries are given up.
 type Config struct {
 	Destinations registry.Source
 	Ledger       *ledger.Ledger
 	Adapter      downstream.Adapter
-	Deliveries   queue.Sender // successors, outcomes, what is held
+	Deliveries   queue.Sender // successors, outcomes
 	DeadLetters  queue.Sender
-	Headroom     time.Duration // kept of every invocation for settling and answering
-	LongestPark  time.Duration // then a held delivery becomes a dead letter
+	Room         Room              // what waits longer than a queue can delay, and what is parked
+	Disabler     registry.Disabler // learns which destinations answered 410
+	Headroom     time.Duration     // kept of every invocation for settling and answering
+	LongestPark  time.Duration     // then a held delivery becomes a dead letter
 
+	// Secrets resolves the secrets of destinations; nil: they hold their keys themselves.
+	Secrets Secrets
+	// Notices takes events of our own, for the ingress queue: that a destination was disabled. nil: none.
+	Notices queue.Sender
+	// LongestDelay is what the queue can delay. Default queue.MaxDelay.
+	LongestDelay time.Duration
 	// FlushAfter is how long the result of a fast attempt may wait for slow ones of the same batch before it is settled in a call of its
 	// own. Shorter: fewer repeated effects after a crash; longer: fewer ledger calls. Default 500 ms.
 	FlushAfter time.Duration
@@ -55,8 +77,8 @@ type Config struct {
 
 // Deliverer works on batches of delivery messages. It is safe for concurrent use.
 type Deliverer struct {
-	cfg      Config
-	disabled *disabled
+	cfg    Config
+	faults atomic.Int32 // of our own, in a row
 }
 
 // New makes a Deliverer. The error lists every missing setting.
@@ -72,12 +94,15 @@ func New(cfg Config) (*Deliverer, error) {
 	missing("Adapter", cfg.Adapter == nil)
 	missing("Deliveries", cfg.Deliveries == nil)
 	missing("DeadLetters", cfg.DeadLetters == nil)
+	missing("Room", cfg.Room == nil)
+	missing("Disabler", cfg.Disabler == nil)
 	missing("Headroom", cfg.Headroom <= 0)
 	missing("LongestPark", cfg.LongestPark <= 0)
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
 	cfg.FlushAfter = cmp.Or(cfg.FlushAfter, 500*time.Millisecond)
+	cfg.LongestDelay = cmp.Or(cfg.LongestDelay, queue.MaxDelay)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -87,13 +112,14 @@ func New(cfg Config) (*Deliverer, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Deliverer{cfg: cfg, disabled: newDisabled()}, nil
+	return &Deliverer{cfg: cfg}, nil
 }
 
 // job is one record on its way through the batch.
 type job struct {
 	record      int // index in the batch
 	message     delivery.Message
+	trace       string // the event's own, on which whatever follows is sent too
 	destination *registry.Destination
 	grant       ledger.Grant
 	result      downstream.Result
@@ -108,7 +134,7 @@ func (d *Deliverer) Deliver(ctx context.Context, records []batch.Record) []error
 	set, setErr := d.cfg.Destinations.Set(ctx)
 	held := &sendings{}
 	for i, rec := range records {
-		j := &job{record: i}
+		j := &job{record: i, trace: rec.Trace}
 		// A bug that one record provokes is that record's failure, not its neighbours'.
 		outcomes[i] = batch.Protect(func() (err error) {
 			if j.message, err = delivery.Decode(rec.Body); err != nil {
@@ -119,7 +145,7 @@ func (d *Deliverer) Deliver(ctx context.Context, records []batch.Record) []error
 				return nil
 			}
 			if setErr != nil {
-				return outcome.Defer(d.spread(faultWait), fmt.Errorf("destinations are unknown: %w", setErr))
+				return d.fault(fmt.Errorf("destinations are unknown: %w", setErr))
 			}
 			pass, err := d.gate(ctx, set, j, held)
 			if pass {
@@ -140,6 +166,13 @@ func undecodable(err error) error {
 		return outcome.Defer(newerWait, err)
 	}
 	return outcome.Reject("malformed-delivery", err)
+}
+
+// fault puts a delivery off because of a fault of our own, longer with every fault in a row: during an outage of the ledger messages should not be
+// sent around all the time.
+func (d *Deliverer) fault(err error) error {
+	n := min(d.faults.Add(1), 16)
+	return outcome.Defer(d.spread(min(faultWait<<(n-1), maxFaultWait)), err)
 }
 
 // spread is d ± 20 %, at least d for waits that must not end early.

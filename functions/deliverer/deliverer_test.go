@@ -4,15 +4,21 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/waybillhq/waybill/events"
+	"github.com/waybillhq/waybill/functions/deliverer"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/waiting"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -26,61 +32,68 @@ var (
 	rejected = answering(downstream.Result{Verdict: downstream.Reject, Code: 400, Reason: "http-400", Detail: "no"})
 )
 
-// A destination that answers 410 for ever must not keep its deliveries for ever: whether one was a probe or only waited, it is given up when
-// it has been held too long.
+// A destination that answers 410 for ever must not keep its deliveries for ever: one is given up when it has been held too long, whether it was tried
+// in vain meanwhile or only lay there.
 func TestHeldTooLongIsGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.answer = gone
-		began := time.Now()
-		m := message("1", "crm")
-		for time.Since(began) < longestPark+48*time.Hour {
-			if err := w.deliver(m)[0]; err != nil {
-				want(t, err, outcome.Deferred)
-				time.Sleep(outcome.Of(err).Delay)
-				continue
-			}
-			next, _ := w.deliveries.take(t)
-			if len(next) == 0 {
-				break
-			}
-			m = next[0]
-			time.Sleep(max(time.Until(m.DueAt), time.Minute))
-		}
-		letters, _ := w.deadLetters.take(t)
-		if len(letters) != 1 {
-			t.Fatalf("after %v there are %d dead letters; the message is at attempt %d, held since %v", time.Since(began), len(letters), m.Attempt, m.HeldSince)
-		}
-		if held := time.Since(began); held < longestPark {
-			t.Errorf("given up after %v", held)
-		}
-		if l := letters[0]; l.Epoch != 1 || l.Attempt != 1 || !l.HeldSince.IsZero() || !l.DueAt.IsZero() || l.Waited != 0 {
-			t.Errorf("dead letter %+v", l)
-		}
-	})
+	for _, enabled := range []bool{true, false} {
+		t.Run(fmt.Sprintf("enabled every day: %t", enabled), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.answer = gone
+				began := time.Now()
+				m := message("1", "crm")
+				for time.Since(began) < longestPark+48*time.Hour {
+					want(t, w.deliver(m)[0], outcome.Acknowledged)
+					next := w.next()
+					if len(next) == 0 {
+						break
+					}
+					m = next[0]
+					time.Sleep(24 * time.Hour)
+					if enabled {
+						w.directory.enable("crm")
+					}
+				}
+				letters, _ := w.deadLetters.take(t)
+				if len(letters) != 1 {
+					t.Fatalf("after %v there are %d dead letters; the message is at attempt %d, held since %v", time.Since(began), len(letters), m.Attempt, m.HeldSince)
+				}
+				if held := time.Since(began); held < longestPark {
+					t.Errorf("given up after %v", held)
+				}
+				if l := letters[0]; l.Epoch != 1 || l.Attempt != 1 || !l.HeldSince.IsZero() || !l.DueAt.IsZero() || l.Waited != 0 {
+					t.Errorf("dead letter %+v", l)
+				}
+				if calls := len(w.calls); enabled && calls < 14 || !enabled && calls != 1 {
+					t.Errorf("%d calls", calls)
+				}
+			})
+		})
+	}
 }
 
 // Attempts that met a disabled destination are not held against the delivery: once it answers again, the whole schedule is left.
-func TestProbesSpendNothingOfTheSchedule(t *testing.T) {
+func TestAttemptsAtADisabledDestinationSpendNothingOfTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.answer = gone
 		m := message("1", "crm")
 		for range 5 {
 			want(t, w.deliver(m)[0], outcome.Acknowledged)
-			next, _ := w.deliveries.take(t)
+			next := w.next()
 			if len(next) != 1 {
 				t.Fatalf("%d successors", len(next))
 			}
 			m = next[0]
-			time.Sleep(time.Until(m.DueAt))
+			w.directory.enable("crm")
+			time.Sleep(time.Hour)
 		}
 		w.answer = failing
 		attempts := 0
 		for {
 			want(t, w.deliver(m)[0], outcome.Acknowledged)
 			attempts++
-			next, _ := w.deliveries.take(t)
+			next := w.next()
 			if len(next) == 0 {
 				break
 			}
@@ -92,6 +105,160 @@ func TestProbesSpendNothingOfTheSchedule(t *testing.T) {
 		}
 		if letters, _ := w.deadLetters.take(t); len(letters) != 1 || w.row(m).State != ledger.Dead {
 			t.Errorf("%d dead letters, %+v", len(letters), w.row(m))
+		}
+	})
+}
+
+// A destination that may not receive costs neither attempts nor calls nor ledger writes.
+func TestParkedWithoutAnAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.directory.pause("crm")
+		paused, other := message("1", "crm"), message("1", "slow")
+		for _, err := range w.deliver(paused, other) {
+			want(t, err, outcome.Acknowledged)
+		}
+		held, parked := w.room.take()
+		if len(held) != 1 || parked != 1 || held[0].Attempt != 1 || !held[0].HeldSince.Equal(time.Now()) {
+			t.Fatalf("held: %+v", held)
+		}
+		if len(w.calls) != 1 || w.calls[0].Destination.ID != "slow" || w.row(paused).State != "" {
+			t.Errorf("%d calls, waybill %+v", len(w.calls), w.row(paused))
+		}
+		w.directory.enable("crm")
+		want(t, w.deliver(held[0])[0], outcome.Acknowledged)
+		if row := w.row(paused); row.State != ledger.Delivered || row.Attempt != 1 {
+			t.Errorf("in the end %+v", row)
+		}
+	})
+}
+
+// What the waiting room does not take is not acknowledged, and the attempt not settled; what does not fit there is delayed by the queue.
+func TestWaitingRoomRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		refuse error
+		kind   outcome.Kind
+		sent   int
+	}{
+		"down":      {errDown, outcome.Retried, 0},
+		"too large": {fmt.Errorf("%w: 1 MiB", waiting.ErrTooLarge), outcome.Acknowledged, 1},
+		"too soon":  {fmt.Errorf("%w: in a minute", waiting.ErrTooSoon), outcome.Acknowledged, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.room.refuse = c.refuse
+				w.answer = failing
+				m := message("1", "crm")
+				m.Attempt = 2 // after the second one the schedule waits for an hour
+				want(t, w.deliver(m)[0], c.kind)
+				next, raw := w.deliveries.take(t)
+				if len(next) != c.sent {
+					t.Fatalf("%d messages", len(next))
+				}
+				if c.sent == 0 {
+					if row := w.row(m); row.State != ledger.Claimed {
+						t.Errorf("settled without a future: %+v", row)
+					}
+					return
+				}
+				if raw[0].Delay != 15*time.Minute || !next[0].DueAt.Equal(time.Now().Add(48*time.Minute)) || next[0].Attempt != 3 {
+					t.Errorf("delayed by %v: %+v", raw[0].Delay, next[0])
+				}
+				time.Sleep(15 * time.Minute)
+				if o := want(t, w.deliver(next[0])[0], outcome.Deferred); o.Delay != 15*time.Minute {
+					t.Errorf("the chain goes on after %v", o.Delay)
+				}
+				// Parked ones go round until the destination may receive.
+				w.directory.pause("slow")
+				want(t, w.deliver(message("2", "slow"))[0], outcome.Acknowledged)
+				if again, raw := w.deliveries.take(t); len(again) != 1 || again[0].HeldSince.IsZero() || !again[0].DueAt.IsZero() || raw[0].Delay != 15*time.Minute {
+					t.Errorf("parked as %+v", again)
+				}
+			})
+		})
+	}
+}
+
+// The first 410 disables the destination and is told of as an event; if it cannot be written, the delivery is parked all the same.
+func TestGoneDestinationIsDisabledAndToldOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.answer = gone
+		for _, err := range w.deliver(message("1", "crm"), message("2", "crm")) {
+			want(t, err, outcome.Acknowledged)
+		}
+		if _, parked := w.room.take(); parked != 2 || w.directory.states["crm"].MayReceive() {
+			t.Errorf("%d parked, state %+v", parked, w.directory.states["crm"])
+		}
+		if len(w.notices.sent) != 1 {
+			t.Fatalf("%d events", len(w.notices.sent))
+		}
+		told, err := events.Decode(events.Input{Body: w.notices.sent[0].Body, MessageID: "1", SentAt: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := told.Events[0]; e.Type != deliverer.TypeDisabled || e.Subject != "crm" || e.Tenant() != deliverer.OwnTenant || !strings.Contains(string(e.Data), `"code":410`) {
+			t.Errorf("event %+v", e)
+		}
+		w.directory.refuse = errDown
+		want(t, w.deliver(message("3", "slow"))[0], outcome.Acknowledged)
+		if _, parked := w.room.take(); parked != 1 || !strings.Contains(w.logged(t), "could not be disabled") {
+			t.Errorf("%d parked; log %s", parked, w.log.String())
+		}
+	})
+}
+
+// keys resolves secrets, or not.
+type keys struct{ err error }
+
+func (k keys) Resolve(_ context.Context, d *registry.Destination) (*registry.Destination, error) {
+	resolved := *d
+	resolved.Tenant = "resolved"
+	return &resolved, k.err
+}
+
+// Secrets are put in before the claim; that they cannot be read is a fault of ours and costs no attempt.
+func TestSecretsAreResolvedBeforeTheClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.cfg.Secrets = keys{errDown}
+		w.restart()
+		m := message("1", "crm")
+		want(t, w.deliver(m)[0], outcome.Deferred)
+		if len(w.calls) != 0 || w.row(m).State != "" {
+			t.Errorf("%d calls, %+v", len(w.calls), w.row(m))
+		}
+		w.cfg.Secrets = keys{}
+		w.restart()
+		want(t, w.deliver(m)[0], outcome.Acknowledged)
+		if len(w.calls) != 1 || w.calls[0].Destination.Tenant != "resolved" {
+			t.Errorf("%d calls", len(w.calls))
+		}
+	})
+}
+
+// Faults of our own in a row are waited for longer and longer, within bounds, until one claim succeeds.
+func TestFaultsInARowAreWaitedForLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.store.claim = func(c []ledger.Claim) []ledger.Answer {
+			return slices.Repeat([]ledger.Answer{{Err: ledger.ErrThrottled}}, len(c))
+		}
+		var waits []time.Duration
+		for range 20 {
+			waits = append(waits, want(t, w.deliver(message("1", "crm"))[0], outcome.Deferred).Delay)
+			time.Sleep(time.Minute)
+		}
+		if waits[0] != 15*time.Second || waits[1] != 30*time.Second || waits[19] != 4*time.Minute || !slices.IsSorted(waits) {
+			t.Errorf("waits %v", waits)
+		}
+		claim := w.store.claim
+		w.store.claim = nil
+		want(t, w.deliver(message("1", "crm"))[0], outcome.Acknowledged)
+		w.store.claim = claim
+		if again := want(t, w.deliver(message("2", "crm"))[0], outcome.Deferred).Delay; again != 15*time.Second {
+			t.Errorf("after a success %v", again)
 		}
 	})
 }
@@ -257,8 +424,8 @@ func fill(t *testing.T, m delivery.Message) []byte {
 // Whatever a message at the limit becomes, it can be sent.
 func TestEveryFormFitsAtTheLimit(t *testing.T) {
 	for name, prepare := range map[string]func(*world){
-		"successor": func(w *world) { w.answer = failing },
-		"held":      func(w *world) { w.answer = gone },
+		"successor": func(w *world) { w.answer, w.room.refuse = failing, waiting.ErrTooLarge },
+		"held":      func(w *world) { w.answer, w.room.refuse = gone, waiting.ErrTooLarge },
 		"outcome": func(w *world) {
 			w.store.settle = func(_ context.Context, s []ledger.Settlement) []error {
 				return []error{ledger.ErrUnknown}

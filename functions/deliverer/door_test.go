@@ -18,7 +18,7 @@ import (
 
 func TestMissingConfigListsEveryProblem(t *testing.T) {
 	_, err := deliverer.New(deliverer.Config{})
-	for _, name := range []string{"Destinations", "Ledger", "Adapter", "Deliveries", "DeadLetters", "Headroom", "LongestPark"} {
+	for _, name := range []string{"Destinations", "Ledger", "Adapter", "Deliveries", "DeadLetters", "Room", "Disabler", "Headroom", "LongestPark"} {
 		if err == nil || !strings.Contains(err.Error(), "Config."+name) {
 			t.Errorf("%v does not name Config.%s", err, name)
 		}

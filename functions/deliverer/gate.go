@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/waiting"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -19,20 +19,39 @@ import (
 func (d *Deliverer) gate(ctx context.Context, set *registry.Set, j *job, held *sendings) (pass bool, err error) {
 	m, now := &j.message, d.cfg.Now()
 	if wait := m.DueAt.Sub(now); wait > 0 {
-		return false, outcome.Defer(min(wait, queue.MaxDelay), errors.New("not due yet"))
+		return false, outcome.Defer(min(wait, d.cfg.LongestDelay), errors.New("not due yet"))
 	}
 	destination, ok := set.Lookup(m.Destination)
 	if !ok {
+		if destination, ok, err = d.lookAgain(ctx, m.Destination); err != nil {
+			return false, d.fault(err)
+		}
+	}
+	if !ok {
 		return false, d.bury(j, "unknown-destination", held)
 	}
-	if until, is := d.disabled.until(m.Destination, now); is {
-		return false, d.park(j, until, held)
+	if !set.State(m.Destination).MayReceive() {
+		return false, d.park(j, held)
 	}
 	if err := d.tooLate(ctx, destination); err != nil {
 		return false, outcome.Defer(noTimeWait, err)
 	}
+	if d.cfg.Secrets != nil {
+		if destination, err = d.cfg.Secrets.Resolve(ctx, destination); err != nil {
+			return false, d.fault(fmt.Errorf("secrets of destination %s: %w", m.Destination, err))
+		}
+	}
 	j.destination = destination
 	return true, nil
+}
+
+// lookAgain asks for a destination that is not in the set at hand: the router may have read newer destinations than this environment.
+func (d *Deliverer) lookAgain(ctx context.Context, id string) (*registry.Destination, bool, error) {
+	looker, is := d.cfg.Destinations.(registry.Looker)
+	if !is {
+		return nil, false, nil
+	}
+	return looker.Look(ctx, id)
 }
 
 // tooLate says that the invocation has less time left than an attempt at the destination may take.
@@ -51,21 +70,16 @@ func attemptTimeout(d *registry.Destination) time.Duration {
 	return registry.DefaultTimeout
 }
 
-// park holds a delivery for a destination that is disabled until the destination is probed again, or gives it
-// up when it has been held too long. The attempt stays unspent.
-func (d *Deliverer) park(j *job, until time.Time, held *sendings) error {
-	m, now := j.message, d.cfg.Now()
-	if m.HeldSince.IsZero() {
-		m.HeldSince = now
-	}
+// park holds a delivery for a destination that may not receive, or gives it up when it has been held too long. The attempt stays unspent.
+func (d *Deliverer) park(j *job, held *sendings) error {
+	m := j.message
 	if d.heldTooLong(&m) {
 		return d.bury(j, reasonHeldTooLong, held)
 	}
-	sending, err := d.sending(m, until.Sub(now))
-	if err != nil {
-		return outcome.Retry(err)
+	if m.HeldSince.IsZero() {
+		m.HeldSince = d.cfg.Now()
 	}
-	held.deliveries.add(j, sending)
+	held.room.add(j, waiting.Held{Message: m, Parked: true, Trace: j.trace})
 	return nil
 }
 
@@ -84,34 +98,21 @@ func (d *Deliverer) bury(j *job, reason string, held *sendings) error {
 	return nil
 }
 
-// disabled remembers which destinations have answered 410, and until when they are left alone. It is the knowledge of one environment:
-// another learns it by its own 410, at the cost of one call.
-type disabled struct {
-	mu    sync.Mutex
-	since map[string]time.Time // end of the rest, by destination
-}
-
-func newDisabled() *disabled { return &disabled{since: map[string]time.Time{}} }
-
-func (d *disabled) set(destination string, until time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.since[destination] = until
-}
-
-func (d *disabled) until(destination string, now time.Time) (time.Time, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	until, ok := d.since[destination]
-	if ok && !until.After(now) {
-		delete(d.since, destination)
-		ok = false
-	}
-	return until, ok
-}
-
 // sendings collects messages that must be durable before their jobs are acknowledged.
-type sendings struct{ deliveries, deadLetters sendList }
+type sendings struct {
+	deliveries, deadLetters sendList
+	room                    roomList
+}
+
+// roomList is the part of sendings for the waiting room.
+type roomList struct {
+	jobs []*job
+	held []waiting.Held
+}
+
+func (r *roomList) add(j *job, h waiting.Held) {
+	r.jobs, r.held = append(r.jobs, j), append(r.held, h)
+}
 
 // sendList is the part of sendings for one queue.
 type sendList struct {
@@ -123,8 +124,9 @@ func (s *sendList) add(j *job, m queue.Message) {
 	s.jobs, s.messages = append(s.jobs, j), append(s.messages, m)
 }
 
-// send sends everything, one series of calls per queue, and tells each job how it went.
+// send puts what waits long into the waiting room and sends everything else, one series of calls per queue, and tells each job how it went.
 func (d *Deliverer) send(ctx context.Context, s *sendings, sent func(j *job, err error)) {
+	d.hold(ctx, s, sent)
 	for _, part := range []struct {
 		to   queue.Sender
 		list *sendList
@@ -145,22 +147,63 @@ func (d *Deliverer) send(ctx context.Context, s *sendings, sent func(j *job, err
 
 var errUnanswered = errors.New("the queue did not answer for each message")
 
+// hold puts deliveries into the waiting room. What does not fit there is delayed by the queue instead, again and again until it may go.
+func (d *Deliverer) hold(ctx context.Context, s *sendings, sent func(j *job, err error)) {
+	if len(s.room.held) == 0 {
+		return
+	}
+	errs := d.cfg.Room.Hold(ctx, s.room.held)
+	for i, j := range s.room.jobs {
+		err := errors.New("the waiting room did not answer for each delivery")
+		if len(errs) == len(s.room.held) {
+			err = errs[i]
+		}
+		if errors.Is(err, waiting.ErrTooLarge) || errors.Is(err, waiting.ErrTooSoon) {
+			h := s.room.held[i]
+			wait := d.cfg.LongestDelay
+			if !h.Parked {
+				wait = h.DueAt.Sub(d.cfg.Now())
+			}
+			var message queue.Message
+			if message, err = d.sending(j, h.Message, wait); err == nil {
+				s.deliveries.add(j, message)
+				continue
+			}
+		}
+		sent(j, err)
+	}
+}
+
+// later adds m, due after wait, to what must be made durable: up to what a queue can delay as a message, beyond that in the waiting room.
+func (d *Deliverer) later(j *job, m delivery.Message, wait time.Duration, to *sendings) error {
+	if wait > d.cfg.LongestDelay {
+		to.room.add(j, waiting.Held{Message: m, DueAt: d.cfg.Now().Add(wait), Trace: j.trace})
+		return nil
+	}
+	message, err := d.sending(j, m, wait)
+	if err != nil {
+		return err
+	}
+	to.deliveries.add(j, message)
+	return nil
+}
+
 // sending makes the queue message of m, due after wait. Waits beyond what a queue can delay are told by DueAt: the message comes back
 // and is delayed again.
-func (d *Deliverer) sending(m delivery.Message, wait time.Duration) (queue.Message, error) {
-	if wait > queue.MaxDelay {
+func (d *Deliverer) sending(j *job, m delivery.Message, wait time.Duration) (queue.Message, error) {
+	if wait > d.cfg.LongestDelay {
 		m.DueAt = d.cfg.Now().Add(wait)
 	}
 	body, err := m.Encode(delivery.MaxBytes)
 	if err != nil {
 		return queue.Message{}, err
 	}
-	return queue.Message{Body: body, Group: m.Destination, Delay: min(max(wait, 0), queue.MaxDelay)}, nil
+	return queue.Message{Body: body, Group: m.Destination, Delay: min(max(wait, 0), d.cfg.LongestDelay), Trace: j.trace}, nil
 }
 
 // deadLetter makes the dead letter of a job, in the form in which moving it back is its redrive, with what a human needs to decide.
 func (d *Deliverer) deadLetter(j *job, attempts int, reason, detail string, code int) (queue.Message, error) {
-	m, err := d.sending(j.message.Restart(), 0)
+	m, err := d.sending(j, j.message.Restart(), 0)
 	if err != nil {
 		return m, err
 	}

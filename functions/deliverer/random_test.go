@@ -22,6 +22,7 @@ import (
 	"github.com/waybillhq/waybill/shared/ledger/ledgertest"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/waiting"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -44,11 +45,12 @@ type chaos struct {
 	rows    *ledgertest.Memory
 	t       *testing.T
 
-	busy    map[string]bool // deliveries with a call under way
-	calls   map[delivery.ID]int
-	effects map[delivery.ID]int
-	relaxed map[delivery.ID]bool
-	wrong   []string
+	busy     map[string]bool // deliveries with a call under way
+	calls    map[delivery.ID]int
+	effects  map[delivery.ID]int
+	relaxed  map[delivery.ID]bool
+	disabled map[string]time.Time // until when, by destination
+	wrong    []string
 }
 
 type deadKey struct{}
@@ -114,6 +116,65 @@ func (q end) Send(ctx context.Context, messages []queue.Message) []error {
 		}
 	}
 	return errs
+}
+
+// Hold is the waiting room with its waker, and with a person who enables destinations within the hour. It wakes late.
+func (c *chaos) Hold(ctx context.Context, held []waiting.Held) []error {
+	c.pause(ctx, time.Second)
+	errs := make([]error, len(held))
+	for i, h := range held {
+		refused, err := c.strikes(ctx, 0.1)
+		if errs[i] = err; err != nil {
+			continue
+		}
+		if refused {
+			errs[i] = errDown
+			continue
+		}
+		m, due := h.Message, h.DueAt
+		if m.DueAt = due; h.Parked {
+			m.DueAt, due = time.Time{}, time.Now().Add(time.Hour)
+		}
+		body, err := m.Encode(delivery.MaxBytes)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		c.put(queue.Message{Body: body, Group: m.Destination, Delay: time.Until(due) + time.Minute}, false)
+		if lost, _ := c.strikes(ctx, 0.05); lost {
+			errs[i] = errors.New("the answer is lost")
+		}
+	}
+	return errs
+}
+
+// destinationsOf is the registry as one worker sees it.
+type destinationsOf struct {
+	*chaos
+	set *registry.Set
+}
+
+func (d destinationsOf) Set(context.Context) (*registry.Set, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	states := map[string]registry.State{}
+	for id, until := range d.disabled {
+		if time.Now().Before(until) {
+			states[id] = registry.State{Disabled: until.Add(-time.Hour)}
+		}
+	}
+	return d.set.WithStates(states), nil
+}
+
+func (d destinationsOf) Disable(ctx context.Context, id, _ string) (bool, error) {
+	if refused, err := d.strikes(ctx, 0.1); refused || err != nil {
+		return false, errors.Join(err, errDown)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, already := d.disabled[id]
+	d.disabled[id] = time.Now().Add(time.Hour)
+	return !already, nil
 }
 
 func (c *chaos) put(m queue.Message, letter bool) {
@@ -267,7 +328,7 @@ func (c *chaos) worker(set *registry.Set, skew time.Duration, stop <-chan struct
 	deliveries, letters := end{chaos: c}, end{chaos: c, letters: true}
 	quiet := slog.New(slog.DiscardHandler)
 	d, err := deliverer.New(deliverer.Config{
-		Destinations: registry.Fixed(set), Ledger: books, Adapter: downstream.Mux{registry.TypeWebhook: downstream.Each(10, c.call)},
+		Destinations: destinationsOf{c, set}, Disabler: destinationsOf{c, set}, Room: c, Ledger: books, Adapter: downstream.Mux{registry.TypeWebhook: downstream.Each(10, c.call)},
 		Deliveries: deliveries, DeadLetters: letters, Headroom: headroom, LongestPark: longestPark, Now: now, Logger: quiet,
 	})
 	if err != nil {
@@ -336,7 +397,7 @@ func TestRandomFaults(t *testing.T) {
 func play(t *testing.T, seed uint64, faults bool) {
 	c := &chaos{
 		random: rand.New(rand.NewPCG(seed, 1)), faults: faults, queue: map[int]*held{}, letters: map[delivery.ID]int{}, rows: ledgertest.NewMemory(), t: t,
-		busy: map[string]bool{}, calls: map[delivery.ID]int{}, effects: map[delivery.ID]int{}, relaxed: map[delivery.ID]bool{},
+		busy: map[string]bool{}, calls: map[delivery.ID]int{}, effects: map[delivery.ID]int{}, relaxed: map[delivery.ID]bool{}, disabled: map[string]time.Time{},
 	}
 	set := destinations(t)
 	var ids []delivery.ID

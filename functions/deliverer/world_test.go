@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/waiting"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -77,6 +80,80 @@ func (o *outbox) take(t *testing.T) (messages []delivery.Message, raw []queue.Me
 	return messages, raw
 }
 
+// room is a waiting room that remembers what it holds.
+type room struct {
+	mu     sync.Mutex
+	held   []waiting.Held
+	refuse error
+}
+
+func (r *room) Hold(_ context.Context, held []waiting.Held) []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refuse == nil {
+		r.held = append(r.held, held...)
+	}
+	return slices.Repeat([]error{r.refuse}, len(held))
+}
+
+// take gives what was held since the last take, as the waker would send it.
+func (r *room) take() (messages []delivery.Message, parked int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, h := range r.held {
+		m := h.Message
+		if m.DueAt = h.DueAt; h.Parked {
+			m.DueAt = time.Time{}
+			parked++
+		}
+		messages = append(messages, m)
+	}
+	r.held = nil
+	return messages, parked
+}
+
+// directory knows destinations and which of them may not receive.
+type directory struct {
+	set    *registry.Set
+	mu     sync.Mutex
+	states map[string]registry.State
+	refuse error
+}
+
+func (d *directory) Set(context.Context) (*registry.Set, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.set.WithStates(maps.Clone(d.states)), nil
+}
+
+func (d *directory) Disable(_ context.Context, id, note string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refuse != nil {
+		return false, d.refuse
+	}
+	state := d.states[id]
+	first := state.Disabled.IsZero()
+	if first {
+		state.Disabled, state.Note = time.Now(), note
+		d.states[id] = state
+	}
+	return first, nil
+}
+
+func (d *directory) pause(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.states[id] = registry.State{Paused: time.Now()}
+}
+
+// enable lets a destination receive again, as a person does.
+func (d *directory) enable(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.states, id)
+}
+
 // store is a ledger in memory whose answers a test may replace.
 type store struct {
 	*ledgertest.Memory
@@ -106,6 +183,9 @@ type world struct {
 	store       *store
 	deliveries  outbox
 	deadLetters outbox
+	notices     outbox
+	room        room
+	directory   directory
 	log         bytes.Buffer
 	answer      func(ctx context.Context, a downstream.Attempt) downstream.Result
 
@@ -123,7 +203,7 @@ func destinations(t *testing.T) *registry.Set {
 	set, err := registry.Parse([]byte(`{"destinations": [
 		{"id": "crm", "tenant": "*", "type": "webhook", "webhook": {"url": "https://crm.example", "secrets": ["`+secret+`"]}, "retry": {"schedule": ["1s", "1h"]}},
 		{"id": "slow", "tenant": "*", "type": "webhook", "webhook": {"url": "https://slow.example", "secrets": ["`+secret+`"], "timeout": "30s"}},
-		{"id": "easy", "tenant": "*", "type": "webhook", "webhook": {"url": "https://easy.example", "secrets": ["`+secret+`"]}, "ledger": "relaxed"}]}`), registry.Options{})
+		{"id": "easy", "tenant": "*", "type": "webhook", "webhook": {"url": "https://easy.example", "secrets": ["`+secret+`"]}, "ledger": "relaxed"}]}`), registry.Options{InlineSecrets: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +214,7 @@ func destinations(t *testing.T) *registry.Set {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	set := destinations(t)
-	w := &world{t: t, store: &store{Memory: ledgertest.NewMemory()}}
+	w := &world{t: t, store: &store{Memory: ledgertest.NewMemory()}, directory: directory{set: set, states: map[string]registry.State{}}}
 	w.answer = func(context.Context, downstream.Attempt) downstream.Result {
 		return downstream.Result{Verdict: downstream.Delivered, Code: 200}
 	}
@@ -149,7 +229,8 @@ func newWorld(t *testing.T) *world {
 		return w.answer(ctx, a)
 	})
 	w.cfg = deliverer.Config{
-		Destinations: registry.Fixed(set), Ledger: books, Adapter: adapter, Deliveries: &w.deliveries, DeadLetters: &w.deadLetters,
+		Destinations: &w.directory, Ledger: books, Adapter: adapter, Deliveries: &w.deliveries, DeadLetters: &w.deadLetters,
+		Room: &w.room, Disabler: &w.directory, Notices: &w.notices,
 		Headroom: headroom, LongestPark: longestPark, Logger: slog.New(slog.NewJSONHandler(&w.log, nil)), Random: func() float64 { return 0 },
 	}
 	w.restart()
@@ -212,6 +293,14 @@ func (w *world) deliverIn(ctx context.Context, messages ...delivery.Message) []e
 // row gives the waybill of a message's delivery; the zero Item if there is none.
 func (w *world) row(m delivery.Message) ledger.Item {
 	return w.store.Harness().Rows(w.t)[m.Delivery]
+}
+
+// next gives what was made durable since the last call, from the queue and from the waiting room.
+func (w *world) next() []delivery.Message {
+	w.t.Helper()
+	sent, _ := w.deliveries.take(w.t)
+	held, _ := w.room.take()
+	return append(sent, held...)
 }
 
 func (w *world) logged(t *testing.T) string {
