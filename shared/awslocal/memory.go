@@ -2,6 +2,7 @@ package awslocal
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -18,10 +19,27 @@ func (e *Endpoint) Dial(ctx context.Context) (net.Conn, error) {
 // meant as the HTTPClient of an AWS SDK configuration.
 func (e *Endpoint) Client() *http.Client {
 	const connections = 256 // every waiting receive has one of its own
-	return &http.Client{Transport: &http.Transport{
+	return &http.Client{Transport: readOnly{&http.Transport{
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return e.Dial(ctx) },
 		MaxIdleConnsPerHost: connections,
 		IdleConnTimeout:     time.Minute,
 		DisableCompression:  true,
-	}}
+	}}}
+}
+
+// readOnly sends bodies that can do nothing but be read and closed.
+//
+// The AWS SDK closes a request's body as soon as the answer begins. net/http may at that moment not yet have asked the body whether
+// there is more of it than was announced. A closed body of the SDK says io.EOF: as the result of Read that is the end, as the result
+// of WriteTo, which net/http prefers, it is a failure of the request, for which net/http closes the connection while the answer is read.
+// Source: https://github.com/aws/aws-sdk-go-v2/issues/2737
+type readOnly struct{ *http.Transport }
+
+// RoundTrip sends a request and gives its answer.
+func (t readOnly) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		r = r.WithContext(r.Context()) // a copy: a round tripper must not change what it is given
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return t.Transport.RoundTrip(r)
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// pipeBytes is how much one side of a pipe can write before the other reads. net.Pipe has no buffer, and a server's answer
-// can then overtake the end of the client's own write, which net/http takes for a failure of the request.
+// pipeBytes is how much one side of a pipe can write before the other reads. As on TCP, and not as in net.Pipe, who writes little
+// does not wait for the reader.
 const pipeBytes = 64 << 10
 
 // newPipe gives both ends of an in-memory connection. Whoever waits on one waits on a channel.
@@ -144,14 +144,14 @@ func (h *half) writeFrom(b []byte) (written int, err error) {
 			return written, io.ErrClosedPipe
 		case h.writeBy.passed():
 			return written, os.ErrDeadlineExceeded
-		case len(b) == 0:
-			return written, nil
 		}
-		if space := pipeBytes - h.data.Len(); space > 0 {
-			n, _ := h.data.Write(b[:min(space, len(b))]) // never fails
+		if n := min(pipeBytes-h.data.Len(), len(b)); n > 0 {
+			h.data.Write(b[:n]) // never fails
 			written, b = written+n, b[n:]
 			h.wake()
-			continue
+		}
+		if len(b) == 0 {
+			return written, nil // whatever the clock says: all is written
 		}
 		h.wait()
 	}
