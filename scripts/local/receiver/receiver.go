@@ -79,6 +79,7 @@ type Receiver struct {
 	mu     sync.Mutex
 	tries  map[string]int
 	acted  map[string]bool
+	mended map[string]bool
 	log    []Request
 	active int
 }
@@ -88,7 +89,7 @@ func New(opts Options) *Receiver {
 	opts.SlowFor = cmp.Or(opts.SlowFor, time.Second)
 	opts.FlakyTries = cmp.Or(opts.FlakyTries, 2)
 	opts.RetryAfter = cmp.Or(opts.RetryAfter, 2*time.Second)
-	r := &Receiver{opts: opts, memory: inmem.Listen("receiver"), tries: map[string]int{}, acted: map[string]bool{}}
+	r := &Receiver{opts: opts, memory: inmem.Listen("receiver"), tries: map[string]int{}, acted: map[string]bool{}, mended: map[string]bool{}}
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
 	return r
 }
@@ -111,6 +112,13 @@ func (r *Receiver) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 func (r *Receiver) Close() error {
 	_ = r.memory.Close()
 	return r.server.Close()
+}
+
+// Mend makes everything under a behaviour's path Fine from now on, as somebody does who repairs a receiver.
+func (r *Receiver) Mend(behaviour string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mended[behaviour] = true
 }
 
 // Log gives all requests so far, in the order of their answers.
@@ -186,6 +194,9 @@ func (r *Receiver) answer(w http.ResponseWriter, in *http.Request, req Request) 
 		}
 	}
 	behaviour, _, _ := strings.Cut(strings.TrimPrefix(in.URL.Path, "/"), "/")
+	if r.isMended(behaviour) {
+		return http.StatusOK
+	}
 	switch behaviour {
 	case Slow:
 		wait(in.Context(), r.opts.SlowFor)
@@ -211,6 +222,12 @@ func (r *Receiver) answer(w http.ResponseWriter, in *http.Request, req Request) 
 		return http.StatusGone
 	}
 	return http.StatusOK
+}
+
+func (r *Receiver) isMended(behaviour string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mended[behaviour]
 }
 
 func wait(ctx context.Context, d time.Duration) {

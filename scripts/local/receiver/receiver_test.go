@@ -215,3 +215,14 @@ func TestOverTCP(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestMended(t *testing.T) {
+	bubble(t, receiver.Options{}, func(t *testing.T, r *receiver.Receiver, c *http.Client) {
+		r.Mend(receiver.Rejecting)
+		for path, want := range map[string]int{"/rejecting/orders": 200, "/gone": 410} {
+			if got, _ := post(t.Context(), t, c, path, "id", "body"); got != want {
+				t.Errorf("%s answers %d, want %d", path, got, want)
+			}
+		}
+	})
+}
