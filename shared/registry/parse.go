@@ -218,14 +218,21 @@ func (r *reader) id(path string, n *jsontree.Node) string {
 	if !ok {
 		return ""
 	}
-	valid := id != "" && len(id) <= MaxID && id[0] != '-' && !strings.ContainsFunc(id, func(c rune) bool {
-		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-'
-	})
-	if !valid {
-		r.fail(n.Offset, path, "is not a valid id", fmt.Sprintf("use a-z, 0-9 and hyphens, a letter or digit first, at most %d", MaxID))
+	if !ValidID(id) {
+		r.fail(n.Offset, path, "is not a valid id", idForm)
 		return ""
 	}
 	return id
+}
+
+// idForm says what ValidID asks for.
+var idForm = fmt.Sprintf("use a-z, 0-9 and hyphens, a letter or digit first, at most %d", MaxID)
+
+// ValidID reports whether a destination can have that id.
+func ValidID(id string) bool {
+	return id != "" && len(id) <= MaxID && id[0] != '-' && !strings.ContainsFunc(id, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-'
+	})
 }
 
 func (r *reader) tenant(path string, n *jsontree.Node) string {

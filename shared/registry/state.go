@@ -10,7 +10,20 @@ import (
 type State struct {
 	Paused   time.Time // by a person, since then; zero: it is not paused
 	Disabled time.Time // because it answered 410, since then; zero: it is not disabled
-	Note     string    // why, in words; bounded, shown to people
+	Note     string    // why, in words; bounded, shown to people. Of a destination that is both, the two notes after each other
+	By       string    // who paused or disabled it, in the same way
+}
+
+// NewState gives the state of a destination with these marks; the zero Mark is none.
+func NewState(paused, disabled Mark) State {
+	return State{Paused: paused.Since, Disabled: disabled.Since, Note: both(paused.Note, disabled.Note), By: both(paused.By, disabled.By)}
+}
+
+func both(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
 }
 
 // MayReceive says whether deliveries go to the destination. If not, they are parked until it may.
