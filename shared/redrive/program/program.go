@@ -15,9 +15,11 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/redrive"
+	"github.com/waybillhq/waybill/shared/requestbody"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -89,7 +91,11 @@ var regionOfURL = regexp.MustCompile(`^(?:sqs|queue)\.([a-z]{2}(?:-[a-z]+)+-\d)\
 // LoadAWS loads the SDK's configuration from where the SDK looks for it. The region of the queue's URL counts unless
 // another is set; an endpoint on this machine needs neither region nor credentials.
 func LoadAWS(ctx context.Context, queueURL, endpoint string) (aws.Config, error) {
-	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithRetryMaxAttempts(8)}
+	options := []func(*awsconfig.LoadOptions) error{
+		awsconfig.WithRetryMaxAttempts(8),
+		// A receive whose answer is lost hides what it received for redrive.Config.Hidden, from this run as well.
+		awsconfig.WithAPIOptions([]func(*middleware.Stack) error{requestbody.ReadOnly}),
+	}
 	if u, err := url.Parse(queueURL); err == nil {
 		if m := regionOfURL.FindStringSubmatch(u.Hostname()); m != nil {
 			options = append(options, awsconfig.WithDefaultRegion(m[1]))

@@ -3,8 +3,11 @@ package program_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
@@ -195,13 +199,47 @@ func TestInterruptIsTold(t *testing.T) {
 	})
 }
 
-func TestLoadAWS(t *testing.T) {
+// outside hides what the SDK would find on this machine.
+func outside(t *testing.T) {
+	t.Helper()
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_PROFILE"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+// TestRequestsAreReadOnly: clients of the loaded configuration send bodies under which answers are safe.
+func TestRequestsAreReadOnly(t *testing.T) {
+	outside(t)
+	cfg, err := program.LoadAWS(t.Context(), "", "http://127.0.0.1:4566")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent *http.Request
+	cfg.HTTPClient = over(func(r *http.Request) (*http.Response, error) {
+		sent = r
+		return nil, errors.New("not connected")
+	})
+	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+	_, _ = awssqs.NewFromConfig(cfg).ListQueues(t.Context(), &awssqs.ListQueuesInput{})
+	if sent == nil || sent.Body == nil {
+		t.Fatal("nothing was sent")
+	}
+	if _, ok := sent.Body.(io.WriterTo); ok {
+		t.Errorf("%T can write itself", sent.Body)
+	}
+}
+
+// over is a way to send requests.
+type over func(*http.Request) (*http.Response, error)
+
+// Do sends a request.
+func (o over) Do(r *http.Request) (*http.Response, error) { return o(r) }
+
+func TestLoadAWS(t *testing.T) {
+	outside(t)
 	for name, tt := range map[string]struct{ url, endpoint, region, key string }{
 		"region of the URL": {"https://sqs.eu-central-1.amazonaws.com/1/q", "", "eu-central-1", ""},
 		"older form":        {"https://queue.us-gov-west-1.amazonaws.com/1/q", "", "us-gov-west-1", ""},
