@@ -1,7 +1,7 @@
 // Package awslocal is an AWS endpoint in one process: it takes the calls of AWS SDKs and of the AWS CLI over
 // HTTP, on TCP or in memory, and hands them to services such as shared/awslocal/sqs.
 //
-// It speaks AWS JSON 1.0 for every service and, for SQS, the older Query protocol too, which
+// It speaks AWS JSON, 1.0 or 1.1 as the service does, and for SQS the older Query protocol too, which
 // AWS CLI before 2.13 and old SDKs use. Any credentials are accepted and none are looked at.
 // What no service implements is refused by name.
 //
@@ -10,6 +10,7 @@
 package awslocal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,20 +74,29 @@ type Endpoint struct {
 type service struct {
 	wire.Service
 	namespace string // of error types
+	mediaType string // of its JSON; "" is that of AWS JSON 1.0
 	throttled wire.Error
 }
 
+// The media types of AWS JSON.
+const (
+	json10 = "application/x-amz-json-1.0"
+	json11 = "application/x-amz-json-1.1"
+)
+
 // protocols says how services are addressed: by target prefix.
 var protocols = map[string]struct {
-	target, namespace string
-	throttled         wire.Error
+	target, namespace, mediaType string
+	throttled                    wire.Error
 }{
-	"sqs": {"AmazonSQS", "com.amazonaws.sqs", wire.Error{
+	"sqs": {"AmazonSQS", "com.amazonaws.sqs", json10, wire.Error{
 		Code: "RequestThrottled", Message: "The request was denied due to request throttling.",
 	}},
-	"dynamodb": {"DynamoDB_20120810", "com.amazonaws.dynamodb.v20120810", wire.Error{
+	"dynamodb": {"DynamoDB_20120810", "com.amazonaws.dynamodb.v20120810", json10, wire.Error{
 		Code: "ProvisionedThroughputExceededException", Message: "The level of configured provisioned throughput for the table was exceeded.",
 	}},
+	"secretsmanager": {"secretsmanager", "com.amazonaws.secretsmanager", json11, wire.Error{Code: "ThrottlingException", Message: "Rate exceeded"}},
+	"ssm":            {"AmazonSSM", "com.amazonaws.ssm", json11, wire.Error{Code: "ThrottlingException", Message: "Rate exceeded"}},
 }
 
 // New gives an endpoint for the services. It panics on a service that it has no protocol for.
@@ -100,7 +110,7 @@ func New(opts Options, services ...wire.Service) *Endpoint {
 		if !ok {
 			panic(fmt.Sprintf("awslocal: no protocol is known for service %q", s.Name()))
 		}
-		e.services[p.target] = service{s, p.namespace, p.throttled}
+		e.services[p.target] = service{s, p.namespace, p.mediaType, p.throttled}
 	}
 	e.server = &http.Server{Handler: e, ReadHeaderTimeout: time.Minute}
 	return e
@@ -168,7 +178,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveJSON answers a call in AWS JSON 1.0.
+// serveJSON answers a call in AWS JSON.
 func (e *Endpoint) serveJSON(w http.ResponseWriter, r *http.Request, target string, body []byte) {
 	prefix, op, _ := strings.Cut(target, ".")
 	s, ok := e.services[prefix]
@@ -245,10 +255,10 @@ func requestID() string {
 	return fmt.Sprintf("%016x-%016x", rand.Uint64(), rand.Uint64())
 }
 
-// writeJSON sends an answer in AWS JSON 1.0.
+// writeJSON sends an answer in AWS JSON.
 func writeJSON(w http.ResponseWriter, s service, status int, document []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/x-amz-json-1.0")
+	h.Set("Content-Type", cmp.Or(s.mediaType, json10))
 	h.Set("Content-Length", strconv.Itoa(len(document)))
 	if s.Service != nil && s.Name() == "dynamodb" {
 		h.Set("x-amz-crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(document)), 10))

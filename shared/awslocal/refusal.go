@@ -12,7 +12,7 @@ import (
 // coral is the namespace of errors that belong to no service.
 const coral = "com.amazon.coral.service"
 
-// writeError sends a refusal in AWS JSON 1.0. SQS's codes of old go into a header, where SDKs look for them.
+// writeError sends a refusal in AWS JSON. SQS's codes of old go into a header, where SDKs look for them.
 func writeError(w http.ResponseWriter, s service, refused *wire.Error) {
 	namespace := cmp.Or(s.namespace, coral)
 	switch refused.Code {
