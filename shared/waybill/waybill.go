@@ -43,6 +43,7 @@ const (
 	MaxReasonBytes = 128
 	MaxDetailBytes = 256
 	MaxTraceBytes  = 512
+	MaxAfterBytes  = 128 // of Progress.After; longer, or of negative events, progress counts as none
 )
 
 // ErrMalformed says that the attribute is there but holds no note of ours: it is the producer's.
@@ -63,6 +64,14 @@ type Note struct {
 	Trace          string    `json:"trace,omitempty"`         // X-Ray trace header
 	EventID        string    `json:"eventId,omitempty"`       // stands for the SQS message id of the first hop
 	Destination    string    `json:"destination,omitempty"`   // id of the destination, for deliveries
+	Routed         Progress  `json:"routed,omitzero"`         // how far routing has come; zero: not begun
+}
+
+// Progress says how far the routing of a message has come that has too many deliveries for one invocation. Every delivery before this
+// place lies on the deliveries queue. A release that does not know of it routes from the beginning, which repeats deliveries and loses none.
+type Progress struct {
+	Events int    `json:"events,omitempty"` // so many events, from the first, are routed to all their destinations
+	After  string `json:"after,omitempty"`  // the next one to all whose ids do not come after this, in order of bytes
 }
 
 // Attach ties n to m and tells whether it could. False means that m is returned unchanged, for want of room; it can be
@@ -147,6 +156,7 @@ func merge(first, second Note) Note {
 		FailedAt:       keep(second.FailedAt, first.FailedAt),
 		Trace:          keep(second.Trace, first.Trace),
 		Destination:    keep(second.Destination, first.Destination),
+		Routed:         keep(second.Routed, first.Routed),
 	}
 }
 
@@ -164,6 +174,9 @@ func (n Note) bounded() Note {
 	n.Detail = cut(n.Detail, MaxDetailBytes)
 	if len(n.Trace) > MaxTraceBytes {
 		n.Trace = ""
+	}
+	if n.Routed.Events < 0 || len(n.Routed.After) > MaxAfterBytes {
+		n.Routed = Progress{}
 	}
 	n.AcceptedAt, n.FirstAttemptAt, n.FailedAt = instant(n.AcceptedAt), instant(n.FirstAttemptAt), instant(n.FailedAt)
 	return n

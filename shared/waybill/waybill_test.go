@@ -28,6 +28,7 @@ var (
 		Reason: "bad-cloudevent", Code: 422, Detail: "attribute \"source\" is missing", Attempts: 3,
 		AcceptedAt: accepted, FirstAttemptAt: accepted.Add(time.Second), FailedAt: accepted.Add(time.Hour),
 		Trace: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1", EventID: "order-1", Destination: "orders-crm",
+		Routed: waybill.Progress{Events: 2, After: "orders-bi"},
 	}
 )
 
@@ -115,6 +116,7 @@ func TestNoteIsReadable(t *testing.T) {
 				"v": 1.0, "reason": "bad-cloudevent", "code": 422.0, "detail": "attribute \"source\" is missing", "attempts": 3.0,
 				"acceptedAt": "2026-11-02T10:00:00.123Z", "firstAttemptAt": "2026-11-02T10:00:01.123Z", "failedAt": "2026-11-02T11:00:00.123Z",
 				"trace": fullNote.Trace, "eventId": "order-1", "destination": "orders-crm",
+				"routed": map[string]any{"events": 2.0, "after": "orders-bi"},
 			}
 			delete(note, "wrapped")
 			if !reflect.DeepEqual(note, want) {
@@ -170,6 +172,35 @@ func TestNoteIsBounded(t *testing.T) {
 				t.Errorf("note = %+v, %v", n, err)
 			}
 		})
+	}
+}
+
+// A place that routing cannot have come to counts as none: routing begins again, and nothing is left out.
+func TestImpossibleProgressIsNone(t *testing.T) {
+	for name, p := range map[string]waybill.Progress{"negative": {Events: -1, After: "a"}, "long": {After: strings.Repeat("a", waybill.MaxAfterBytes+1)}} {
+		_, _, n, err := waybill.Detach("x", map[string]queue.Attribute{"waybill": text(fmt.Sprintf(`{"v":1,"eventId":"e","routed":{"events":%d,"after":%q}}`, p.Events, p.After))})
+		if err != nil || n.Routed != (waybill.Progress{}) || n.EventID != "e" {
+			t.Errorf("%s: %+v, %v", name, n, err)
+		}
+		m, _ := waybill.Attach(queue.Message{Body: "x"}, waybill.Note{EventID: "e", Routed: p})
+		if strings.Contains(m.Attributes["waybill"].String, "routed") {
+			t.Errorf("%s: written %s", name, m.Attributes["waybill"].String)
+		}
+	}
+}
+
+// Further progress counts, and a copy made without any keeps what there was.
+func TestProgressIsKept(t *testing.T) {
+	m, _ := waybill.Attach(queue.Message{Body: "x"}, waybill.Note{Routed: waybill.Progress{After: "d-1"}})
+	for _, step := range []struct{ second, want waybill.Progress }{
+		{waybill.Progress{}, waybill.Progress{After: "d-1"}},
+		{waybill.Progress{Events: 1}, waybill.Progress{Events: 1}},
+		{waybill.Progress{Events: 1, After: "d-0"}, waybill.Progress{Events: 1, After: "d-0"}},
+	} {
+		m, _ = waybill.Attach(m, waybill.Note{Routed: step.second})
+		if _, _, n, err := waybill.Detach(m.Body, m.Attributes); err != nil || n.Routed != step.want {
+			t.Errorf("%+v after %+v: %v", n.Routed, step.second, err)
+		}
 	}
 }
 
@@ -353,6 +384,7 @@ func drawNote(t *rapid.T) waybill.Note {
 		Reason: rapid.StringMatching(`[a-z-]{0,20}`).Draw(t, "reason"), Code: rapid.Int().Draw(t, "code"),
 		Detail: rapid.StringN(0, 60, 256).Draw(t, "detail"), Attempts: rapid.Int().Draw(t, "attempts"),
 		AcceptedAt: at, EventID: rapid.String().Draw(t, "event"), Destination: rapid.String().Draw(t, "destination"),
+		Routed: waybill.Progress{Events: rapid.IntRange(0, 1000).Draw(t, "events"), After: rapid.StringN(0, 20, 60).Draw(t, "after")},
 	}
 }
 
