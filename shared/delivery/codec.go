@@ -44,6 +44,7 @@ type wire struct {
 	Attempt     int             `json:"attempt"`
 	Replay      bool            `json:"replay,omitempty"`
 	NewID       bool            `json:"newId,omitempty"`
+	IDEpoch     int             `json:"idEpoch,omitempty"`
 	AcceptedAt  int64           `json:"acceptedAt"` // ms since 1970
 	DueAt       int64           `json:"dueAt,omitempty"`
 	Waited      int64           `json:"waited,omitempty"` // ms
@@ -98,7 +99,7 @@ func (m *Message) plain() ([]byte, error) {
 	e := &m.Event
 	w := wire{
 		V: Version, Delivery: m.Delivery, Destination: m.Destination, Epoch: m.Epoch, Attempt: m.Attempt,
-		Replay: m.Replay, NewID: m.NewID, AcceptedAt: milliseconds(m.AcceptedAt), DueAt: milliseconds(m.DueAt), HeldSince: milliseconds(m.HeldSince),
+		Replay: m.Replay, NewID: m.NewID, IDEpoch: m.IDEpoch, AcceptedAt: milliseconds(m.AcceptedAt), DueAt: milliseconds(m.DueAt), HeldSince: milliseconds(m.HeldSince),
 		Waited: m.Waited.Milliseconds(), Probes: m.Probes, Outcome: m.Outcome,
 		Event: &wireEvent{ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject, DataContentType: e.DataContentType,
 			DataSchema: e.DataSchema, Time: e.Time, Extensions: e.Extensions},
@@ -228,11 +229,14 @@ func (w *wire) message() (Message, error) {
 	if w.Event == nil || w.Delivery == "" || w.Destination == "" || w.Epoch < 0 || w.Attempt < 1 || w.Waited < 0 || w.Probes < 0 || w.Probes >= w.Attempt {
 		return Message{}, fmt.Errorf("%w: needs delivery, destination, event, epoch ≥ 0, attempt ≥ 1, waited ≥ 0, probes ≥ 0 and below attempt", ErrMalformed)
 	}
+	if w.IDEpoch < 0 || w.IDEpoch > w.Epoch {
+		return Message{}, fmt.Errorf("%w: the epoch of the public id is %d, after epoch %d of the message", ErrMalformed, w.IDEpoch, w.Epoch)
+	}
 	if o := w.Outcome; o != nil && (o.Owner == "" || !slices.Contains([]string{"waiting", "delivered", "dead"}, o.State)) {
 		return Message{}, fmt.Errorf("%w: an outcome needs an owner and one of the states waiting, delivered and dead, not %.20q", ErrMalformed, o.State)
 	}
 	m := Message{
-		Delivery: w.Delivery, Destination: w.Destination, Epoch: w.Epoch, Attempt: w.Attempt, Replay: w.Replay, NewID: w.NewID,
+		Delivery: w.Delivery, Destination: w.Destination, Epoch: w.Epoch, Attempt: w.Attempt, Replay: w.Replay, NewID: w.NewID, IDEpoch: w.IDEpoch,
 		AcceptedAt: instant(w.AcceptedAt), DueAt: instant(w.DueAt), HeldSince: instant(w.HeldSince), Waited: time.Duration(w.Waited) * time.Millisecond,
 		Probes: w.Probes, Outcome: w.Outcome,
 		Event: events.Event{ID: w.Event.ID, Source: w.Event.Source, Type: w.Event.Type, Subject: w.Event.Subject,

@@ -47,7 +47,8 @@ type Message struct {
 	Epoch       int    // deliberate restarts so far: a redrive or a replay adds one
 	Attempt     int    // number of the attempt that is due, from 1
 	Replay      bool   // deliver even if the ledger says delivered in an earlier epoch
-	NewID       bool   // a replay that shall reach the receiver under a new public id
+	NewID       bool   // a replay has asked for a public id of its own
+	IDEpoch     int    // the epoch of that replay; 0: this one. Without meaning where NewID is not set
 	Event       events.Event
 	AcceptedAt  time.Time     // when the event entered the ingress queue (ms)
 	DueAt       time.Time     // not before; zero: at once. For waits longer than a queue's delay
@@ -67,12 +68,19 @@ type Outcome struct {
 }
 
 // PublicID is the id under which a receiver sees the delivery: the same over all attempts and epochs, so that
-// a receiver that remembers ids sees one effect, unless a replay asked for a new one.
+// a receiver that remembers ids sees one effect, until a replay asks for a new one. That one then holds for all that follow.
 func (m *Message) PublicID() string {
 	if !m.NewID {
 		return string(m.Delivery)
 	}
-	return string(hash(string(m.Delivery), "epoch", string(binary.AppendUvarint(nil, uint64(m.Epoch)))))
+	return string(hash(string(m.Delivery), "epoch", string(binary.AppendUvarint(nil, uint64(m.idEpoch())))))
+}
+
+func (m *Message) idEpoch() int {
+	if m.IDEpoch > 0 {
+		return m.IDEpoch
+	}
+	return m.Epoch
 }
 
 // Successor is the message for the next attempt in the same epoch, due after wait.
@@ -85,10 +93,24 @@ func (m *Message) Successor(wait time.Duration) Message {
 	return next
 }
 
+// Again is Restart for a delivery that is to be made even if the ledger says that it was; newID has it made under a new public id.
+func (m *Message) Again(newID bool) Message {
+	next := m.Restart()
+	next.Replay = true
+	if newID {
+		next.NewID, next.IDEpoch = true, next.Epoch
+	}
+	return next
+}
+
 // Restart is the message of the next epoch. Dead letters are written in this form, so that moving one back
 // to the deliveries queue, by whatever means, is its redrive: in its old form the ledger would take it for stale.
+// It keeps the public id: the receiver may have seen it.
 func (m *Message) Restart() Message {
 	next := *m
+	if next.NewID {
+		next.IDEpoch = m.idEpoch()
+	}
 	next.Epoch++
 	next.Attempt = 1
 	next.Waited, next.Probes = 0, 0

@@ -20,7 +20,7 @@ import (
 
 func message(data []byte) delivery.Message {
 	return delivery.Message{
-		Delivery: delivery.NewID("acme", "/shop", "1", "crm"), Destination: "crm", Epoch: 2, Attempt: 3, Replay: true, NewID: true,
+		Delivery: delivery.NewID("acme", "/shop", "1", "crm"), Destination: "crm", Epoch: 2, Attempt: 3, Replay: true, NewID: true, IDEpoch: 1,
 		Event: events.Event{ID: "1", Source: "/shop", Type: "order.created", Subject: "s", DataContentType: "application/json", DataSchema: "urn:x",
 			Time: "2026-01-02T03:04:05Z", Extensions: map[string]string{"tenant": "acme"}, Data: data},
 		AcceptedAt: time.UnixMilli(1_700_000_000_123), DueAt: time.UnixMilli(1_700_000_900_000), HeldSince: time.UnixMilli(1_700_000_000_500),
@@ -97,7 +97,7 @@ func TestRoundTrip(t *testing.T) {
 		m.Event.ID, m.Event.Subject = text.Draw(t, "id"), text.Draw(t, "subject")
 		m.Event.Extensions = rapid.MapOfN(rapid.StringMatching(`[a-z0-9]{1,5}`), text, 1, 4).Draw(t, "extensions")
 		m.Epoch, m.Attempt = rapid.IntRange(0, 1000).Draw(t, "epoch"), rapid.IntRange(1, 1000).Draw(t, "attempt")
-		m.Probes = rapid.IntRange(0, m.Attempt-1).Draw(t, "probes")
+		m.Probes, m.IDEpoch = rapid.IntRange(0, m.Attempt-1).Draw(t, "probes"), rapid.IntRange(0, m.Epoch).Draw(t, "idEpoch")
 		roundTrip(t, m)
 	})
 }
@@ -140,7 +140,7 @@ func TestReserveHoldsWhatIsAddedLater(t *testing.T) {
 	m.Event.Data = []byte(text[:low])
 	later := m.Restart()
 	later.Epoch, later.Attempt, later.AcceptedAt, later.DueAt, later.HeldSince = 1e9, 1e9, time.Now(), time.Now(), time.Now()
-	later.Waited, later.Probes, later.Replay, later.NewID = 1e6*time.Hour, 1e9-1, true, true
+	later.Waited, later.Probes, later.Replay, later.NewID, later.IDEpoch = 1e6*time.Hour, 1e9-1, true, true, 1e9
 	later.Outcome = &delivery.Outcome{Owner: strings.Repeat("o", 64), Unclaimed: true, State: "delivered", Code: 599, Reason: strings.Repeat("r", 128)}
 	body, err := later.Encode(delivery.MaxBytes)
 	if err != nil || len(body) > queue.MaxBytes-1024 {
@@ -164,6 +164,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"negative epoch":     {`{"v":1,"delivery":"x","destination":"d","attempt":1,"epoch":-1,` + event + `}`, delivery.ErrMalformed},
 		"more probes":        {`{"v":1,"delivery":"x","destination":"d","attempt":2,"probes":2,` + event + `}`, delivery.ErrMalformed},
 		"negative probes":    {`{"v":1,"delivery":"x","destination":"d","attempt":2,"probes":-1,` + event + `}`, delivery.ErrMalformed},
+		"id of the future":   {`{"v":1,"delivery":"x","destination":"d","attempt":1,"epoch":1,"newId":true,"idEpoch":2,` + event + `}`, delivery.ErrMalformed},
+		"id before all":      {`{"v":1,"delivery":"x","destination":"d","attempt":1,"epoch":1,"newId":true,"idEpoch":-1,` + event + `}`, delivery.ErrMalformed},
 		"no event":           {`{"v":1,"delivery":"x","destination":"d","attempt":1}`, delivery.ErrMalformed},
 		"strange outcome":    {`{"v":1,"delivery":"x","destination":"d","attempt":1,"outcome":{"owner":"o","state":"claimed"},` + event + `}`, delivery.ErrMalformed},
 		"nobody's outcome":   {`{"v":1,"delivery":"x","destination":"d","attempt":1,"outcome":{"state":"dead"},` + event + `}`, delivery.ErrMalformed},
@@ -206,20 +208,57 @@ func TestIDIsStable(t *testing.T) {
 	}
 }
 
+// TestPublicID: only a replay that asks for one gets a new id, and everything that follows from it keeps that.
 func TestPublicID(t *testing.T) {
-	m := delivery.Message{Delivery: "d", Epoch: 1}
-	if m.PublicID() != "d" {
-		t.Errorf("a redrive keeps the id, got %q", m.PublicID())
+	first := message([]byte("{}"))
+	first.Replay, first.NewID, first.IDEpoch = false, false, 0
+	ids := map[string]bool{}
+	m, previous := first, first.PublicID()
+	if previous != string(first.Delivery) {
+		t.Errorf("got %q", previous)
 	}
-	m.NewID = true
-	first := m.PublicID()
-	m.Epoch = 2
-	if first == "d" || m.PublicID() == first || strings.Contains(first, ".") {
-		t.Errorf("got %q and %q", first, m.PublicID())
+	ids[previous] = true
+	for i, step := range []struct {
+		name string
+		next func(delivery.Message) delivery.Message
+		same bool
+	}{
+		{"attempt", func(m delivery.Message) delivery.Message { return m.Successor(time.Second) }, true},
+		{"redrive", func(m delivery.Message) delivery.Message { return m.Restart() }, true},
+		{"replay", func(m delivery.Message) delivery.Message { return m.Again(false) }, true},
+		{"replay under a new id", func(m delivery.Message) delivery.Message { return m.Again(true) }, false},
+		{"attempt of it", func(m delivery.Message) delivery.Message { return m.Successor(time.Second) }, true},
+		{"redrive of it", func(m delivery.Message) delivery.Message { return m.Restart() }, true},
+		{"replay of it", func(m delivery.Message) delivery.Message { return m.Again(false) }, true},
+		{"replay under another", func(m delivery.Message) delivery.Message { return m.Again(true) }, false},
+		{"redrive of that", func(m delivery.Message) delivery.Message { return m.Restart() }, true},
+	} {
+		m = step.next(m)
+		body, err := m.Encode(delivery.MaxBytes) // every step is a message in a queue
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err = delivery.Decode(body); err != nil {
+			t.Fatal(err)
+		}
+		got := m.PublicID()
+		if (got == previous) != step.same || !step.same && ids[got] || strings.Contains(got, ".") {
+			t.Errorf("%d, %s: public id %q after %q", i, step.name, got, previous)
+		}
+		ids[got], previous = true, got
 	}
-	m.Attempt = 7
-	if again := m.PublicID(); again != m.PublicID() {
-		t.Errorf("attempts share the id, got %q", again)
+}
+
+// TestPublicIDOfOlderMessages: a message that tells only that it has a new id has that of its epoch, and its redrive keeps it.
+func TestPublicIDOfOlderMessages(t *testing.T) {
+	m, err := delivery.Decode(`{"v":1,"delivery":"d","destination":"crm","epoch":3,"attempt":1,"replay":true,"newId":true,"event":{"id":"1","source":"s","type":"t"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "c2r8n2g39922rmsd2pfsnkk0p15bkn37"
+	next := m.Restart()
+	if m.PublicID() != want || next.PublicID() != want {
+		t.Errorf("public id %q, then %q", m.PublicID(), next.PublicID())
 	}
 }
 

@@ -126,9 +126,7 @@ func (l *letter) identified(n waybill.Note) (queue.Message, error) {
 
 // replay is the delivery again, one epoch later, whatever the ledger says of this one.
 func (l *letter) replay(newID bool) (queue.Message, error) {
-	next := l.delivery.Restart()
-	next.Replay = true
-	next.NewID = next.NewID || newID
+	next := l.delivery.Again(newID)
 	body, err := next.Encode(delivery.MaxBytes)
 	if err != nil {
 		return queue.Message{}, err

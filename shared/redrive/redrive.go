@@ -86,8 +86,8 @@ type Config struct {
 	Rate int
 	// DryRun counts what would be moved, moves nothing, and shows every message again.
 	DryRun bool
-	// Replay has even delivered deliveries made again, under the same public id; NewID under a new one, because a receiver that
-	// remembers ids drops the old one. A message that asked for a new id already keeps asking.
+	// Replay has even delivered deliveries made again, under the public id that they have; NewID under a new one, because a receiver
+	// that remembers ids drops the old one. That id is drawn once: what becomes of the message later keeps it.
 	Replay, NewID bool
 	// Rotate permits to send what does not match to the end of its own queue where messages cannot be reached otherwise. It
 	// changes the message id, and SQS counts the retention from then.

@@ -265,14 +265,16 @@ func TestReplay(t *testing.T) {
 		newID  bool
 		letter func(*delivery.Message)
 		epoch  int
-		wantID bool
+		id     int // epoch of the public id; 0: that of the first attempt
 	}{
-		"given up":               {false, func(m *delivery.Message) { m.Epoch, m.Attempt = 1, 1 }, 2, false},
-		"moved by SQS":           {false, func(m *delivery.Message) { m.Epoch, m.Attempt = 0, 4 }, 1, false},
-		"under a new id":         {true, func(m *delivery.Message) { m.Epoch, m.Attempt = 1, 1 }, 2, true},
-		"a replay that failed":   {false, func(m *delivery.Message) { m.Epoch, m.Attempt, m.Replay, m.NewID = 3, 1, true, true }, 4, true},
-		"an unwritten outcome":   {false, func(m *delivery.Message) { m.Attempt, m.Outcome = 2, &delivery.Outcome{Owner: "o", State: "delivered"} }, 2, false},
-		"due later, long waited": {false, func(m *delivery.Message) { m.DueAt, m.Waited = time.UnixMilli(1e14), time.Hour }, 2, false},
+		"given up":                      {false, func(m *delivery.Message) { m.Epoch, m.Attempt = 1, 1 }, 2, 0},
+		"moved by SQS":                  {false, func(m *delivery.Message) { m.Epoch, m.Attempt = 0, 4 }, 1, 0},
+		"under a new id":                {true, func(m *delivery.Message) { m.Epoch, m.Attempt = 1, 1 }, 2, 2},
+		"a replay that failed":          {false, func(m *delivery.Message) { m.Epoch, m.Attempt, m.Replay, m.NewID, m.IDEpoch = 3, 1, true, true, 2 }, 4, 2},
+		"a replay of an older release":  {false, func(m *delivery.Message) { m.Epoch, m.Attempt, m.Replay, m.NewID = 3, 1, true, true }, 4, 3},
+		"a replay, under yet a new one": {true, func(m *delivery.Message) { m.Epoch, m.Attempt, m.Replay, m.NewID, m.IDEpoch = 3, 1, true, true, 2 }, 4, 4},
+		"an unwritten outcome":          {false, func(m *delivery.Message) { m.Attempt, m.Outcome = 2, &delivery.Outcome{Owner: "o", State: "delivered"} }, 2, 0},
+		"due later, long waited":        {false, func(m *delivery.Message) { m.DueAt, m.Waited = time.UnixMilli(1e14), time.Hour }, 2, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -284,12 +286,12 @@ func TestReplay(t *testing.T) {
 				h := r.held(topology.Deliveries)[0]
 				got, was := h.delivery(t), old.delivery(t)
 				want := was.Restart()
-				want.Replay, want.NewID = true, tt.wantID
+				want.Replay, want.NewID, want.IDEpoch = true, tt.id > 0, tt.id
 				if !reflect.DeepEqual(got, want) || got.Epoch != tt.epoch || got.Attempt != 1 || got.Outcome != nil || !got.DueAt.IsZero() {
 					t.Errorf("got  %+v\nwant %+v", got, want)
 				}
-				if (got.PublicID() == string(was.Delivery)) == tt.wantID {
-					t.Errorf("public id %s of %s", got.PublicID(), was.Delivery)
+				if (got.PublicID() == was.PublicID()) == tt.newID {
+					t.Errorf("public id %s, was %s", got.PublicID(), was.PublicID())
 				}
 				if h.note(t) != old.note(t) || h.Group != sent.Group {
 					t.Errorf("note %+v, group %q", h.note(t), h.Group)
@@ -297,6 +299,48 @@ func TestReplay(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRedriveKeepsThePublicID: the dead letter of a replay under a new id is moved under that id: the receiver may have seen it, and
+// would take another one for another event.
+func TestRedriveKeepsThePublicID(t *testing.T) {
+	onWire(t, local.Options{}, func(r *region) {
+		r.letters(dead{event: "1"})
+		// attempt takes what was moved, and gives it up again as the deliverer does.
+		attempt := func() string {
+			got, err := r.queue(topology.Deliveries).Receive(r.t.Context(), local.ReceiveOptions{})
+			if err != nil || len(got) != 1 {
+				t.Fatalf("%d messages, %v", len(got), err)
+			}
+			m, err := delivery.Decode(got[0].Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.letters(dead{event: "1", message: func(l *delivery.Message) { *l = m.Restart() }})
+			if err := r.queue(topology.Deliveries).Delete(got[0].ReceiptHandle); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			return m.PublicID()
+		}
+		first := string(r.held(topology.DeliveriesDeadLetter)[0].delivery(t).Delivery)
+		var seen []string
+		for _, change := range []func(*redrive.Config){
+			func(*redrive.Config) {},
+			func(c *redrive.Config) { c.Replay, c.NewID = true, true },
+			func(*redrive.Config) {},
+			func(c *redrive.Config) { c.Replay = true },
+			func(*redrive.Config) {},
+		} {
+			time.Sleep(time.Second)
+			r.mustRun(r.deliveries(change))
+			seen = append(seen, attempt())
+		}
+		second := seen[1]
+		if second == first || !slices.Equal(seen, []string{first, second, second, second, second}) {
+			t.Errorf("%s was seen as %v", first, seen)
+		}
+	})
 }
 
 // TestNewerRelease: what a newer release wrote is left, or moved untouched.
