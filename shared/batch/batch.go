@@ -16,7 +16,13 @@
 // event id and the time of acceptance, so that a new SQS message id never makes a new event.
 //
 // Because records are sent again before SQS counts them out, only crashes and poison reach the dead-letter
-// queue by receive count. Poison is a record that panics, or that Each had to leave running when time was up.
+// queue by receive count. Poison is a record that panics, or that Each had to leave running when time was up. While nothing can be sent,
+// receives are all there is: a record then waits longer with each of them, so that an outage of more than an hour counts nothing out.
+//
+// A message whose note was written by a newer release is not handled but put off, unchanged, until that release is back: a rollback must not eat messages. Anyone who
+// may send to the queue can make such a message, though, so after Config.HoldNewer it is dead-lettered, note and all, for a human
+// to decide. HeldAttribute tells since when it waits, ReasonAttribute on the dead letter why it lies there; both are taken off
+// by a release that can read the note. Without room for HeldAttribute a message waits in its visibility timeout instead.
 //
 // FIFO queues know no delay per message, and a copy would lose its place: nothing is sent again there. A record that goes
 // back takes all later records of its group in the batch with it, even such as succeeded, and all become visible together.
@@ -37,8 +43,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -74,6 +80,9 @@ type Config struct {
 	// handler may take to return after its context has ended. Default 2 s. A function whose timeout is not longer
 	// returns every batch unhandled, and logs it.
 	Headroom time.Duration
+	// HoldNewer is how long a message waits for the release that can read its note before it is dead-lettered. Longer leaves more time for
+	// a rollback to be mended, shorter shows sooner what a producer has forged. Default 24 h.
+	HoldNewer time.Duration
 	// Backoff is how long a retried record without a delay of its own stays invisible after its nth receive.
 	// Default: 5 s, doubled with every receive, at most 15 min.
 	Backoff func(receiveCount int) time.Duration
@@ -94,6 +103,9 @@ type Handler struct {
 func New(cfg Config, fn Func) *Handler {
 	if cfg.Headroom <= 0 {
 		cfg.Headroom = 2 * time.Second
+	}
+	if cfg.HoldNewer <= 0 {
+		cfg.HoldNewer = 24 * time.Hour
 	}
 	if cfg.Backoff == nil {
 		cfg.Backoff = backoff
@@ -117,7 +129,9 @@ func backoff(receiveCount int) time.Duration {
 func (h *Handler) Handle(ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
 	for i := range e.Records {
 		if e.Records[i].MessageId == "" {
-			h.cfg.Logger.LogAttrs(ctx, slog.LevelError, "batch returned", slog.Int("records", len(e.Records)), slog.String("error", ErrNoMessageID.Error()))
+			h.cfg.Logger.LogAttrs(ctx, slog.LevelError, "batch returned", slog.Int(telemetry.KeyRecords, len(e.Records)), telemetry.Error(ErrNoMessageID))
+			telemetry.From(ctx).Count(telemetry.Records, len(e.Records))
+			telemetry.From(ctx).Count(telemetry.Returned, len(e.Records))
 			return answer(nil), fmt.Errorf("record %d of %d: %w", i, len(e.Records), ErrNoMessageID)
 		}
 	}
@@ -128,6 +142,7 @@ func (h *Handler) Handle(ctx context.Context, e events.SQSEvent) (events.SQSEven
 	h.run(ctx, items)
 	h.settle(ctx, items)
 	h.log(ctx, items)
+	count(telemetry.From(ctx), items)
 	return answer(items), nil
 }
 
@@ -150,7 +165,7 @@ func (h *Handler) run(ctx context.Context, items []*item) {
 	var handled []*item
 	for _, it := range items {
 		if errors.Is(it.noteErr, waybill.ErrNewer) {
-			it.err = outcome.Defer(queue.MaxDelay, it.noteErr) // a rollback must not eat messages
+			it.err = h.newer(it)
 			continue
 		}
 		handled = append(handled, it)
@@ -173,7 +188,7 @@ func (h *Handler) call(ctx context.Context, records []Record) []error {
 	defer cancel()
 	if work.Err() != nil {
 		h.cfg.Logger.LogAttrs(ctx, slog.LevelError, "no time to handle the batch: is the function's timeout longer than the headroom?",
-			slog.Duration("headroom", h.cfg.Headroom))
+			telemetry.Wait(h.cfg.Headroom))
 		return slices.Repeat([]error{ErrNotStarted}, len(records))
 	}
 	result := make(chan []error, 1) // a late result finds room and is forgotten

@@ -21,6 +21,7 @@ import (
 	"github.com/waybillhq/waybill/shared/batch"
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -179,25 +180,26 @@ func TestOutcomes(t *testing.T) {
 		"retry, last":              {outcome: errCause, receiveCount: 10, visible: none, sentAgain: time.Minute},
 		"retry, beyond":            {outcome: errCause, receiveCount: 99, visible: none, sentAgain: time.Minute},
 		"long retry, second-last":  {outcome: outcome.RetryAfter(time.Hour, errCause), receiveCount: 9, visible: none, sentAgain: 15 * time.Minute},
-		"second-last, send fails":  {outcome: errCause, receiveCount: 9, sourceDown: true, returned: true, visible: time.Minute, sentAgain: none},
+		"second-last, send fails":  {outcome: errCause, receiveCount: 9, sourceDown: true, returned: true, visible: 30 * time.Minute, sentAgain: none},
 		"visibility fails":         {outcome: errCause, showDown: true, returned: true, visible: time.Minute, sentAgain: none},
 		"not started":              {outcome: batch.ErrNotStarted, returned: true, visible: 0, sentAgain: none},
 		"not started, second-last": {outcome: fmt.Errorf("x: %w", batch.ErrNotStarted), receiveCount: 9, visible: none, sentAgain: 0},
 
-		"defer":             {outcome: outcome.Defer(time.Second, errCause), visible: none, sentAgain: time.Second},
-		"defer for an hour": {outcome: outcome.Defer(time.Hour, errCause), visible: none, sentAgain: 15 * time.Minute},
-		"defer, negative":   {outcome: outcome.Defer(-time.Hour, errCause), visible: none, sentAgain: 0},
-		"defer, send fails": {outcome: outcome.Defer(time.Second, errCause), sourceDown: true, returned: true, visible: time.Second, sentAgain: none},
+		"defer":              {outcome: outcome.Defer(time.Second, errCause), visible: none, sentAgain: time.Second},
+		"defer for an hour":  {outcome: outcome.Defer(time.Hour, errCause), visible: none, sentAgain: 15 * time.Minute},
+		"defer, negative":    {outcome: outcome.Defer(-time.Hour, errCause), visible: none, sentAgain: 0},
+		"defer, send fails":  {outcome: outcome.Defer(time.Second, errCause), sourceDown: true, returned: true, visible: time.Minute, sentAgain: none},
+		"defer, fails, long": {outcome: outcome.Defer(time.Hour, errCause), receiveCount: 10, sourceDown: true, returned: true, visible: time.Hour, sentAgain: none},
 
 		"reject":                         {outcome: reject, visible: none, sentAgain: none, deadLetter: true},
 		"reject, wrapped":                {outcome: fmt.Errorf("x: %w", reject), visible: none, sentAgain: none, deadLetter: true},
 		"reject, send fails":             {outcome: reject, dlqDown: true, returned: true, visible: time.Minute, sentAgain: none},
 		"reject, fails, second-last":     {outcome: reject, receiveCount: 9, dlqDown: true, visible: none, sentAgain: time.Minute},
-		"reject, all fails, second-last": {outcome: reject, receiveCount: 9, dlqDown: true, sourceDown: true, showDown: true, returned: true, visible: time.Minute, sentAgain: none},
+		"reject, all fails, second-last": {outcome: reject, receiveCount: 9, dlqDown: true, sourceDown: true, showDown: true, returned: true, visible: 30 * time.Minute, sentAgain: none},
 
 		"panic":                   {outcome: panics, returned: true, visible: time.Minute, sentAgain: none},
 		"panic, second-last":      {outcome: panics, receiveCount: 9, visible: none, sentAgain: none, deadLetter: true},
-		"panic, all fails":        {outcome: panics, receiveCount: 9, dlqDown: true, sourceDown: true, returned: true, visible: time.Minute, sentAgain: none},
+		"panic, all fails":        {outcome: panics, receiveCount: 9, dlqDown: true, sourceDown: true, returned: true, visible: 30 * time.Minute, sentAgain: none},
 		"panic, deferred by hand": {outcome: outcome.Defer(time.Second, panics), receiveCount: 9, visible: none, sentAgain: time.Second},
 
 		"FIFO, success":            {fifo: true, visible: none, sentAgain: none},
@@ -491,7 +493,7 @@ func TestFullMessageIsNeverLost(t *testing.T) {
 		t.Fatal("lost or changed")
 	}
 	line := b.lines(t)[0]
-	if line["level"] != "ERROR" || line["message_id"] != "m" || line["reason"] != "bad" || line["detail"] != "cause" {
+	if line["level"] != "ERROR" || line["messageId"] != "m" || line["reason"] != "bad" || line["detail"] != "cause" {
 		t.Errorf("what the note would have said must be in the log: %v", line)
 	}
 	if b.log.Len() > 4000 {
@@ -566,7 +568,12 @@ func TestLogNamesWhatHappenedAndNeverTheBody(t *testing.T) {
 	b.handle(t, returning(outcomes), messages...)
 	var got []string
 	for _, line := range b.lines(t) {
-		if line["receive_count"] != 2.0 {
+		for key := range line {
+			if !slices.Contains(append(telemetry.Fields(), "time", "level", "msg"), key) {
+				t.Errorf("the field %q is not one of telemetry's", key)
+			}
+		}
+		if line["receiveCount"] != 2.0 {
 			t.Errorf("line %v", line)
 		}
 		if text := line["error"].(string); len(text) > 600 {
@@ -574,10 +581,10 @@ func TestLogNamesWhatHappenedAndNeverTheBody(t *testing.T) {
 		} else if len(text) > 40 {
 			line["error"] = "long"
 		}
-		if line["message_id"] == "panic" && !strings.Contains(fmt.Sprint(line["stack"]), "batch_test.go") {
+		if line["messageId"] == "panic" && !strings.Contains(fmt.Sprint(line["stack"]), "batch_test.go") {
 			t.Errorf("stack %v", line["stack"])
 		}
-		got = append(got, fmt.Sprint(line["level"], " ", line["msg"], ": ", line["message_id"], " ", line["outcome"], " ", line["reason"], " ", line["error"], " ", line["mishap"]))
+		got = append(got, fmt.Sprint(line["level"], " ", line["msg"], ": ", line["messageId"], " ", line["outcome"], " ", line["reason"], " ", line["error"], " ", line["mishap"]))
 	}
 	want := []string{
 		"WARN record returned: retry retry <nil> long <nil>",

@@ -211,3 +211,12 @@ func wantIDs(t testing.TB, got []string, want ...string) {
 		t.Errorf("returned %q, want %q", got, want)
 	}
 }
+
+func decode(t testing.TB, line []byte) map[string]any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(line, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/telemetry"
 )
 
 // Bounds of what a log line takes from outside.
@@ -21,29 +22,56 @@ func (h *Handler) log(ctx context.Context, items []*item) {
 			continue
 		}
 		attrs := []slog.Attr{
-			slog.String("message_id", cut(it.record.MessageID)),
-			slog.Int("receive_count", it.record.ReceiveCount),
-			slog.String("outcome", it.verdict.Kind.String()),
+			telemetry.Text(telemetry.KeyMessageID, it.record.MessageID),
+			slog.Int(telemetry.KeyReceiveCount, it.record.ReceiveCount),
+			slog.String(telemetry.KeyOutcome, it.verdict.Kind.String()),
+		}
+		if id := it.record.Note.EventID; id != "" {
+			attrs = append(attrs, telemetry.Text(telemetry.KeyEvent, id))
 		}
 		if it.verdict.Reason != "" {
-			attrs = append(attrs, slog.String("reason", cut(it.verdict.Reason)))
+			attrs = append(attrs, telemetry.Text(telemetry.KeyReason, it.verdict.Reason))
 		}
 		if it.fate == again || it.fate == back {
-			attrs = append(attrs, slog.Duration("visible_after", it.after))
+			attrs = append(attrs, telemetry.Wait(it.after))
 		}
 		if it.err != nil {
-			attrs = append(attrs, slog.String("error", text(it.err)))
+			attrs = append(attrs, slog.String(telemetry.KeyError, text(it.err)))
 		}
 		if it.behind != "" {
-			attrs = append(attrs, slog.String("behind", cut(it.behind)))
+			attrs = append(attrs, telemetry.Text(telemetry.KeyBehind, it.behind))
 		}
 		if it.mishap != nil {
-			attrs = append(attrs, slog.String("mishap", text(it.mishap)))
+			attrs = append(attrs, slog.String(telemetry.KeyMishap, text(it.mishap)))
 		}
 		if p, ok := asPanic(it.err); ok {
-			attrs = append(attrs, slog.String("stack", p.stack[:min(len(p.stack), maxStackBytes)]))
+			attrs = append(attrs, slog.String(telemetry.KeyStack, p.stack[:min(len(p.stack), maxStackBytes)]))
 		}
 		h.cfg.Logger.LogAttrs(ctx, level(it), "record "+it.fate.String(), attrs...)
+	}
+}
+
+// count adds what became of a batch to its metrics.
+func count(b *telemetry.Batch, items []*item) {
+	b.Count(telemetry.Records, len(items))
+	for _, it := range items {
+		switch it.fate {
+		case again:
+			b.Count(telemetry.SentAgain, 1)
+		case dead:
+			b.Count(telemetry.Rejected, 1)
+		case back:
+			b.Count(telemetry.Returned, 1)
+		}
+		if it.verdict.Kind == outcome.Deferred {
+			b.Count(telemetry.Deferred, 1)
+		}
+		if _, panicked := asPanic(it.err); panicked {
+			b.Count(telemetry.Panics, 1)
+		}
+		if it.mishap != nil {
+			b.Count(telemetry.SendFailures, 1)
+		}
 	}
 }
 

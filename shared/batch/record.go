@@ -2,6 +2,7 @@ package batch
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +51,7 @@ type item struct {
 	receipts []string      // of every time that the message is in the event
 	message  queue.Message // as received, the note still attached: the handler cannot have changed it
 	noteErr  error         // why the note could not be read
+	held     time.Time     // with a note that could not be read yet: since when it waits
 
 	err     error         // what the handler returned
 	verdict outcome.Error // how it is understood
@@ -97,8 +99,28 @@ func open(m *events.SQSMessage) *item {
 		it.record.ReceiveCount = max(n, 0)
 	}
 	// A conversion of its own: whatever a handler does to its record, message stays as received.
-	it.record.Body, it.record.Attributes, it.record.Note, it.noteErr = waybill.Detach(m.Body, attributes(m.MessageAttributes))
+	it.readNote(attributes(m.MessageAttributes))
 	return it
+}
+
+// readNote parts what the producer sent from what Waybill added.
+func (it *item) readNote(received map[string]queue.Attribute) {
+	r := &it.record
+	detach := func() { r.Body, r.Attributes, r.Note, it.noteErr = waybill.Detach(it.message.Body, received) }
+	detach()
+	if _, noted := received[waybill.Attribute]; !noted || errors.Is(it.noteErr, waybill.ErrMalformed) {
+		return // all of it is the producer's
+	}
+	if errors.Is(it.noteErr, waybill.ErrNewer) {
+		it.held = heldSince(received, r.FirstReceivedAt)
+	}
+	delete(it.message.Attributes, HeldAttribute)
+	delete(it.message.Attributes, ReasonAttribute)
+	if len(received) > len(it.message.Attributes) {
+		delete(received, HeldAttribute)
+		delete(received, ReasonAttribute)
+		detach()
+	}
 }
 
 func attributes(from map[string]events.SQSMessageAttribute) map[string]queue.Attribute {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -16,6 +17,9 @@ const (
 	// longestBack is below SQS's 12 h, which count from the receive: a batch window of 5 min and a function of 15 min may
 	// have passed since, and SQS refuses what ends later.
 	longestBack = queue.MaxVisibility - 20*time.Minute
+	// lastBack is how long a message waits that could not be sent again before what may be its last receive. Longer would outlast longer
+	// outages, but what is in flight counts against SQS's limit, and a queue at its limit stands still.
+	lastBack = 30 * time.Minute
 	// settleTime bounds settling where the context has no deadline.
 	settleTime = 30 * time.Second
 )
@@ -139,9 +143,14 @@ func (h *Handler) bury(ctx context.Context, items []*item) {
 	})
 }
 
-// resend sends what is to be sent again. What was not accepted goes back.
+// resend sends what is to be sent again. What was not accepted goes back, and spends a receive: the fewer are left, the longer it waits.
 func (h *Handler) resend(ctx context.Context, items []*item) {
-	h.send(ctx, items, again, h.cfg.Source, h.copy, func(it *item) { it.fate = back })
+	h.send(ctx, items, again, h.cfg.Source, h.copy, func(it *item) {
+		it.fate, it.after = back, max(it.after, h.backoff(it))
+		if h.last(it) {
+			it.after = max(it.after, h.jitter(lastBack))
+		}
+	})
 }
 
 // send sends the messages of all items with a fate at once.
@@ -178,7 +187,7 @@ func (h *Handler) send(ctx context.Context, items []*item, f fate, to queue.Send
 
 // copy is the message sent again.
 func (h *Handler) copy(ctx context.Context, it *item) queue.Message {
-	m := h.note(ctx, it, waybill.Note{})
+	m := h.note(ctx, it, addition(it.err))
 	m.Delay = min(it.after, queue.MaxDelay)
 	return m
 }
@@ -189,9 +198,9 @@ func (h *Handler) deadLetter(ctx context.Context, it *item) queue.Message {
 	if reason == "" {
 		reason = "rejected"
 	}
-	m := h.note(ctx, it, waybill.Note{
-		Reason: reason, Detail: text(it.verdict.Err), Attempts: it.record.ReceiveCount, FailedAt: time.Now(), Trace: it.record.Trace,
-	})
+	n := addition(it.err)
+	n.Reason, n.Detail, n.Attempts, n.FailedAt, n.Trace = reason, text(it.verdict.Err), it.record.ReceiveCount, time.Now(), it.record.Trace
+	m := h.note(ctx, it, n)
 	if it.record.FIFO {
 		// The same message rejected again is the same dead letter; the producer's own id could make two messages one.
 		m.Deduplication = it.record.MessageID
@@ -202,7 +211,7 @@ func (h *Handler) deadLetter(ctx context.Context, it *item) queue.Message {
 // note attaches n to the message as received, with the identity of its event.
 func (h *Handler) note(ctx context.Context, it *item, n waybill.Note) queue.Message {
 	if errors.Is(it.noteErr, waybill.ErrNewer) {
-		return it.message // has a note, which this release cannot read
+		return it.marked(n.Reason)
 	}
 	n.EventID, n.AcceptedAt = it.record.MessageID, it.record.SentAt
 	if n.AcceptedAt.IsZero() {
@@ -211,7 +220,7 @@ func (h *Handler) note(ctx context.Context, it *item, n waybill.Note) queue.Mess
 	m, complete := waybill.Attach(it.message, n)
 	if !complete {
 		h.cfg.Logger.LogAttrs(ctx, slog.LevelError, "message carries no note, it did not fit",
-			slog.String("message_id", cut(it.record.MessageID)), slog.String("reason", cut(n.Reason)), slog.String("detail", n.Detail))
+			telemetry.Text(telemetry.KeyMessageID, it.record.MessageID), telemetry.Text(telemetry.KeyReason, n.Reason), slog.String(telemetry.KeyDetail, n.Detail))
 	}
 	return m
 }
