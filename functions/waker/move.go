@@ -20,23 +20,25 @@ const (
 // delays says how long the queue shall delay the message of the i-th row that is sent.
 type delays func(i int, row waiting.Row, now time.Time) time.Duration
 
-// move sends rows to the deliveries queue, in their order, and deletes those that were accepted. It gives the rows that were sent and the
-// number of those that are still there.
-func (r *run) move(ctx context.Context, rows []waiting.Row, delay delays) (sent []waiting.Row, left int) {
+// move sends rows to the deliveries queue, in their order, and deletes those that were accepted. It gives the rows that were sent, those that were
+// not, and the number of those that are still there.
+func (r *run) move(ctx context.Context, rows []waiting.Row, delay delays) (sent, unsent []waiting.Row, left int) {
 	for len(rows) > 0 {
 		if r.over(ctx) {
-			return sent, left + len(rows)
+			return sent, append(unsent, rows...), left + len(rows)
 		}
 		began := time.Now()
-		messages, chunk, taken := r.unpack(rows, len(sent), delay)
-		left += taken - len(chunk)
-		rows = rows[taken:]
+		messages, chunk, unreadable := r.unpack(rows, len(sent), delay)
+		unsent = append(unsent, unreadable...)
+		left += len(unreadable)
+		rows = rows[len(chunk)+len(unreadable):]
 		var refs []waiting.Ref
 		units := 0
 		for i, err := range r.Deliveries.Send(ctx, messages) {
 			if err != nil {
 				r.fail("send deliveries", err)
 				r.note(func(report *Report) { report.Failed++ })
+				unsent = append(unsent, chunk[i])
 				left++
 				continue
 			}
@@ -49,20 +51,20 @@ func (r *run) move(ctx context.Context, rows []waiting.Row, delay delays) (sent 
 			sleep(ctx, rest)
 		}
 	}
-	return sent, left
+	return sent, unsent, left
 }
 
-// unpack makes messages of the first rows, as many as make a chunk. It gives the rows that have a message, and how many it has taken: rows that it cannot
-// read stay where they are, for a release that can.
-func (r *run) unpack(rows []waiting.Row, already int, delay delays) (messages []queue.Message, chunk []waiting.Row, taken int) {
+// unpack makes messages of the first rows, as many as make a chunk. It gives the rows that have a message, and those that it cannot read: they
+// stay where they are, for a release that can.
+func (r *run) unpack(rows []waiting.Row, already int, delay delays) (messages []queue.Message, chunk, unreadable []waiting.Row) {
 	bytes, now := 0, r.now()
 	for _, row := range rows {
 		if len(chunk) == chunkRows || bytes >= chunkBytes {
 			break
 		}
-		taken++
 		body, err := row.Message()
 		if err != nil {
+			unreadable = append(unreadable, row)
 			r.note(func(report *Report) { report.Unreadable++ })
 			r.Logger.Warn("a row cannot be read and stays", slog.String("bucket", row.Bucket), slog.String("row", row.Key), slog.String("error", err.Error()))
 			continue
@@ -71,7 +73,7 @@ func (r *run) unpack(rows []waiting.Row, already int, delay delays) (messages []
 		messages = append(messages, queue.Message{Body: body, Group: row.Destination, Trace: row.Trace, Delay: delay(already+len(chunk), row, now)})
 		chunk = append(chunk, row)
 	}
-	return messages, chunk, taken
+	return messages, chunk, unreadable
 }
 
 // remove deletes rows that were sent, unless they were put again since they were read, and gives how many are still there.

@@ -8,11 +8,7 @@ import (
 	"github.com/waybillhq/waybill/shared/waiting"
 )
 
-const (
-	destinationsAtOnce = 8
-	// spread is the time over which a run spreads what it drains: until the next run.
-	spread = time.Minute
-)
+const destinationsAtOnce = 8
 
 // readMarks finds the destinations that may have parked rows.
 func (r *run) readMarks(ctx context.Context) {
@@ -32,7 +28,7 @@ func (r *run) readMarks(ctx context.Context) {
 
 func (r *run) marksOf(ctx context.Context, shard int) (marks []waiting.Row, err error) {
 	for after := ""; ; {
-		page, err := r.Store.Read(ctx, waiting.Bucket{Kind: waiting.Marks, Shard: shard}.Name(), after, pageRows)
+		page, err := r.Store.Read(ctx, waiting.Bucket{Kind: waiting.Marks, Shard: shard}.Name(), after, "", pageRows)
 		marks = append(marks, page.Rows...)
 		if after = page.Next; err != nil || after == "" {
 			return marks, err
@@ -85,8 +81,8 @@ func (r *run) drain(ctx context.Context, mark waiting.Row) {
 		if len(rows) == 0 {
 			break
 		}
-		moved, left := r.move(ctx, rows, func(i int, _ waiting.Row, _ time.Time) time.Duration {
-			return spread * time.Duration(sent+i) / time.Duration(most)
+		moved, _, left := r.move(ctx, rows, func(i int, _ waiting.Row, _ time.Time) time.Duration {
+			return r.Every * time.Duration(sent+i) / time.Duration(most)
 		})
 		sent += len(moved)
 		r.note(func(report *Report) {
@@ -185,7 +181,7 @@ func (in *inOrder) fill(ctx context.Context, s *parkedShard) error {
 		if !s.read {
 			limit = in.first
 		}
-		page, err := in.store.Read(ctx, s.bucket, s.after, limit)
+		page, err := in.store.Read(ctx, s.bucket, s.after, "", limit)
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func parked(n int, destination string, accepted time.Time) waiting.Held {
 func (r *region) marks() (n int) {
 	r.t.Helper()
 	for shard := range waiting.Shards {
-		page, err := r.store.Read(r.t.Context(), waiting.Bucket{Kind: waiting.Marks, Shard: shard}.Name(), "", 1000)
+		page, err := r.store.Read(r.t.Context(), waiting.Bucket{Kind: waiting.Marks, Shard: shard}.Name(), "", "", 1000)
 		r.check(err)
 		n += len(page.Rows)
 	}

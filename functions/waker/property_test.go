@@ -43,7 +43,7 @@ type house struct {
 	queue     []*note
 	closed    map[string]bool
 	delivered map[delivery.ID]int
-	watermark map[int]waiting.Minute
+	watermark map[int]waiting.Hour
 	strays    int
 	problems  []string
 }
@@ -151,7 +151,7 @@ func (a *actor) Put(ctx context.Context, rows []waiting.Row) []error {
 		a.house.mu.Lock()
 		watermark, ok := a.house.watermark[b.Shard]
 		a.house.mu.Unlock()
-		if b.Kind == waiting.Due && ok && b.Minute < watermark {
+		if b.Kind == waiting.Due && ok && b.Hour < watermark {
 			a.problem("a row is put into %s, which is closed", r.Bucket)
 		}
 		return a.store.Put(ctx, []waiting.Row{r})[0]
@@ -162,8 +162,8 @@ func (a *actor) Delete(ctx context.Context, refs []waiting.Ref) []error {
 	return each(a, refs, func(r waiting.Ref) error { return a.store.Delete(ctx, []waiting.Ref{r})[0] })
 }
 
-func (a *actor) Read(ctx context.Context, bucket, after string, limit int) (page waiting.Page, err error) {
-	if failed := a.call(func() { page, err = a.store.Read(ctx, bucket, after, min(limit, 2)) }); failed != nil {
+func (a *actor) Read(ctx context.Context, bucket, after, before string, limit int) (page waiting.Page, err error) {
+	if failed := a.call(func() { page, err = a.store.Read(ctx, bucket, after, before, min(limit, 2)) }); failed != nil {
 		return waiting.Page{}, failed
 	}
 	return page, err
@@ -176,7 +176,7 @@ func (a *actor) State(ctx context.Context) (state waiting.State, err error) {
 	return state, err
 }
 
-func (a *actor) Advance(ctx context.Context, shard int, to waiting.Minute) (err error) {
+func (a *actor) Advance(ctx context.Context, shard int, to waiting.Hour) (err error) {
 	failed := a.call(func() {
 		a.house.mu.Lock()
 		defer a.house.mu.Unlock()
@@ -329,7 +329,7 @@ func TestNothingIsLostInAnyWeather(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &house{
 			store: waitingtest.NewMemory(), plans: map[delivery.ID][]time.Duration{}, closed: map[string]bool{},
-			delivered: map[delivery.ID]int{}, watermark: map[int]waiting.Minute{},
+			delivered: map[delivery.ID]int{}, watermark: map[int]waiting.Hour{},
 			random: rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1)),
 			faults: rapid.SampledFrom([]float64{0, 0.02, 0.1}).Draw(rt, "faults"), deaths: rapid.SampledFrom([]float64{0, 0.003, 0.02}).Draw(rt, "deaths"),
 		}
@@ -337,7 +337,7 @@ func TestNothingIsLostInAnyWeather(t *testing.T) {
 		for range rapid.IntRange(1, 8).Draw(rt, "deliveries") {
 			var plan []time.Duration
 			for range rapid.IntRange(0, 2).Draw(rt, "waits") {
-				plan = append(plan, waiting.MinDistance+2*limits.ClockSkew+time.Duration(rapid.IntRange(0, 120).Draw(rt, "wait"))*10*time.Second)
+				plan = append(plan, limits.MinDistance()+2*limits.ClockSkew+time.Duration(rapid.IntRange(0, 120).Draw(rt, "wait"))*10*time.Second)
 			}
 			plans = append(plans, plan)
 		}
@@ -351,6 +351,7 @@ func TestNothingIsLostInAnyWeather(t *testing.T) {
 
 // weather lets deliveries with the given waits go through a stormy time and a calm one.
 func (h *house) weather(plans [][]time.Duration) error {
+	<-time.After(h.upTo(time.Hour)) // hours end at any time of the storm
 	h.began = time.Now()
 	for i, plan := range plans {
 		m := message(i, fmt.Sprintf("destination-%d", i%2), h.began)
@@ -384,7 +385,7 @@ func (h *house) weather(plans [][]time.Duration) error {
 	all.Wait()
 	switch {
 	case !h.settled(len(plans)):
-		return fmt.Errorf("%d of %d deliveries came to their end; rows: %+v", len(h.delivered), len(plans), h.store.Rows())
+		return fmt.Errorf("%d of %d deliveries came to their end; rows: %+v", len(h.delivered), len(plans), h.store.All())
 	case len(h.problems) > 0 || h.strays > 0:
 		return fmt.Errorf("%d strays, problems: %v", h.strays, h.problems)
 	}
@@ -398,7 +399,7 @@ func (h *house) settled(n int) bool {
 	if len(h.delivered) < n {
 		return false
 	}
-	for _, r := range h.store.Rows() {
+	for _, r := range h.store.All() {
 		if waiting.ParseBucket(r.Bucket).Kind != waiting.Marks {
 			return false
 		}

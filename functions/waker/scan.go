@@ -28,7 +28,7 @@ func (r *run) starting() bool {
 func (r *run) scan(ctx context.Context, until time.Time) {
 	s := r.state.Scan
 	was, now := s.Token, r.now()
-	if s.Done && !r.starting() && now.Sub(s.Began) < waiting.ScanEvery && !s.Began.After(now) {
+	if s.Done && !r.starting() && now.Sub(s.Began) < r.Limits.ScanEvery() && !s.Began.After(now) {
 		return
 	}
 	if was == "" || s.Done {
@@ -36,7 +36,7 @@ func (r *run) scan(ctx context.Context, until time.Time) {
 	}
 	oldest := maps.Clone(s.Oldest)
 	if s.Oldest = oldest; oldest == nil {
-		s.Oldest = map[int]waiting.Minute{}
+		s.Oldest = map[int]waiting.Hour{}
 	}
 	for !s.Done && r.now().Before(until) && !r.over(ctx) {
 		names, next, err := r.Store.Buckets(ctx, s.After)
@@ -68,7 +68,7 @@ func (r *run) start(ctx context.Context, s waiting.Scan) {
 			continue
 		}
 		oldest, found := s.Oldest[shard]
-		first := r.Limits.FirstMinute(oldest, found, s.Began)
+		first := r.Limits.FirstHour(oldest, found, s.Began)
 		if err := r.Store.Advance(ctx, shard, first); err != nil {
 			if !errors.Is(err, waiting.ErrRefused) { // refused: another run has begun, and knows where; next time
 				r.fail("write the first watermark", err)
@@ -80,17 +80,17 @@ func (r *run) start(ctx context.Context, s waiting.Scan) {
 }
 
 // look visits those of the buckets that no run visits.
-func (r *run) look(ctx context.Context, names []string, oldest map[int]waiting.Minute) error {
+func (r *run) look(ctx context.Context, names []string, oldest map[int]waiting.Hour) error {
 	for _, name := range names {
 		b := waiting.ParseBucket(name)
 		var err error
 		switch b.Kind {
 		case waiting.Due:
-			if m, ok := oldest[b.Shard]; !ok || b.Minute < m {
-				oldest[b.Shard] = b.Minute
+			if h, ok := oldest[b.Shard]; !ok || b.Hour < h {
+				oldest[b.Shard] = b.Hour
 			}
 			watermark, ok := r.state.Watermarks[b.Shard]
-			if ok && b.Minute < watermark || b.Shard >= waiting.Shards {
+			if ok && b.Hour < watermark || b.Shard >= waiting.Shards {
 				err = r.stray(ctx, name)
 			}
 		case waiting.Parked:
@@ -120,14 +120,14 @@ func (r *run) strays(bucket string, n int) {
 // deliverer delays it again, for the message says when it is due. The scan may be a second behind: what is not
 // found there any more is no stray.
 func (r *run) stray(ctx context.Context, bucket string) error {
-	found, _, err := r.visit(ctx, bucket)
-	r.strays(bucket, found)
+	v, err := r.visit(ctx, bucket, "")
+	r.strays(bucket, v.found)
 	return err
 }
 
 // markAgain marks a destination that has parked rows and no mark.
 func (r *run) markAgain(ctx context.Context, bucket, destination string) error {
-	page, err := r.Store.Read(ctx, bucket, "", pageRows)
+	page, err := r.Store.Read(ctx, bucket, "", "", pageRows)
 	if err != nil || len(page.Rows) == 0 {
 		return err
 	}

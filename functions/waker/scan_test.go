@@ -17,8 +17,8 @@ func (r *region) move(n int, to waiting.Bucket) {
 	r.t.Helper()
 	h := due(n, time.Now().Add(time.Hour))
 	r.hold(h)
-	for _, row := range r.memory.Rows() {
-		if strings.HasPrefix(row.Key, string(h.Message.Delivery)) {
+	for _, row := range r.memory.All() {
+		if strings.Contains(row.Key, string(h.Message.Delivery)) {
 			r.memory.Remove(row.Bucket, row.Key)
 			row.Bucket = to.Name()
 			r.check(r.memory.Put(r.t.Context(), []waiting.Row{row})...)
@@ -31,8 +31,8 @@ func TestScanFindsWhatLiesWhereNoRunLooks(t *testing.T) {
 		bucket waiting.Bucket
 		sent   bool // and not only told of
 	}{
-		"closed bucket":                {waiting.Bucket{Kind: waiting.Due, Minute: 1_000_000, Shard: 3}, true},
-		"shard that is no more":        {waiting.Bucket{Kind: waiting.Due, Minute: 50_000_000, Shard: waiting.Shards}, true},
+		"closed bucket":                {waiting.Bucket{Kind: waiting.Due, Hour: 16_666, Shard: 3}, true},
+		"shard that is no more":        {waiting.Bucket{Kind: waiting.Due, Hour: 833_333, Shard: waiting.Shards}, true},
 		"parked without a mark":        {waiting.Bucket{Kind: waiting.Parked, Destination: "orders-crm", Shard: 3}, true},
 		"parked in a shard no more":    {waiting.Bucket{Kind: waiting.Parked, Destination: "orders-crm", Shard: waiting.Shards + 1}, true},
 		"bucket of an unknown release": {waiting.Bucket{Kind: "elsewhere", Shard: 3}, false},
@@ -43,7 +43,7 @@ func TestScanFindsWhatLiesWhereNoRunLooks(t *testing.T) {
 					t.Fatalf("first run: %+v", report)
 				}
 				r.move(1, test.bucket)
-				r.until(time.Now().Add(waiting.ScanEvery - 2*time.Minute))
+				r.until(time.Now().Add(limits.ScanEvery() - 2*time.Minute))
 				if r.total.Stray != 0 {
 					t.Fatalf("it is found without a scan: %+v", r.total)
 				}
@@ -54,7 +54,7 @@ func TestScanFindsWhatLiesWhereNoRunLooks(t *testing.T) {
 				if sent := len(r.queue.Snapshot()) == 1; sent != test.sent {
 					t.Errorf("sent: %v", sent)
 				}
-				r.until(time.Now().Add(waiting.ScanEvery))
+				r.until(time.Now().Add(limits.ScanEvery()))
 				if want := map[bool]int{true: 1, false: 2}[test.sent]; r.total.Stray != want {
 					t.Errorf("%d strays after the next scan, want %d", r.total.Stray, want)
 				}
@@ -70,10 +70,10 @@ func TestScanGoesOn(t *testing.T) {
 		for n := range 50 {
 			r.hold(due(n, time.Now().Add(20*time.Hour+time.Duration(n)*time.Minute)))
 		}
-		r.move(1000, waiting.Bucket{Kind: waiting.Due, Minute: 1, Shard: 3})
+		r.move(1000, waiting.Bucket{Kind: waiting.Due, Hour: 1, Shard: 3})
 		r.memory.PageRows = 1
 		r.slow.scan = time.Second
-		<-time.After(waiting.ScanEvery)
+		<-time.After(limits.ScanEvery())
 		scanning := 0
 		for n := 0; ; n++ {
 			report := r.run()
@@ -130,23 +130,23 @@ func TestFirstScanGoesOn(t *testing.T) {
 	})
 }
 
-// Watermarks follow the clock, so that a run reads a score of buckets and no more.
+// Watermarks follow the clock, so that a run reads two hours of each shard and no more.
 func TestWatermarksFollow(t *testing.T) {
 	inRegion(t, memory, func(t *testing.T, r *region) {
 		for n := range 60 {
-			r.hold(due(n, time.Now().Add(16*time.Minute+time.Duration(n)*20*time.Second)))
+			r.hold(due(n, time.Now().Add(16*time.Minute+time.Duration(n)*2*time.Minute)))
 		}
-		for range 40 {
+		for range 300 {
 			<-time.After(time.Minute)
 			report := r.run()
 			state, err := r.store.State(t.Context())
 			r.check(err)
 			for shard := range waiting.Shards {
-				if behind := time.Since(state.Watermarks[shard].Start()); behind > limits.CloseAfter()+2*time.Minute {
+				if behind := time.Since(state.Watermarks[shard].Start()); behind > time.Hour+limits.CloseAfter()+2*time.Minute {
 					t.Fatalf("shard %d is %v behind", shard, behind)
 				}
 			}
-			if report.Lag > 0 || report.Open > 20*waiting.Shards {
+			if report.Lag > 0 || report.Open > 2*waiting.Shards {
 				t.Fatalf("%+v", report)
 			}
 		}
@@ -158,7 +158,7 @@ func TestRowPutAgainKeepsItsBucketOpen(t *testing.T) {
 	inRegion(t, memory, func(t *testing.T, r *region) {
 		r.run()
 		r.hold(due(1, time.Now().Add(time.Hour)))
-		row := r.memory.Rows()[0]
+		row := r.memory.All()[0]
 		<-time.After(2 * time.Hour)
 		again := 0
 		w := r.another(hook{r.sender, func() {

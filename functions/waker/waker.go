@@ -1,5 +1,5 @@
-// Package waker takes deliveries out of the waiting room: every minute it moves what is due within the next ten minutes to the deliveries
-// queue, with the delay that is left, and drains parked deliveries of destinations that may receive again, in order of acceptance.
+// Package waker takes deliveries out of the waiting room: every minute it moves what is due within the look-ahead, ten minutes on SQS, to the
+// deliveries queue, with the delay that is left, and drains parked deliveries of destinations that may receive again, in order of acceptance.
 //
 // A row is sent first and deleted then, on condition that it is still the row that was read. A run that ends early, dies or fails in
 // part leaves nothing undone that the next one does not do; two runs at once repeat each other's work and lose nothing. The rules are those of
@@ -43,8 +43,11 @@ type Config struct {
 	Deliveries   queue.Sender
 	Destinations Destinations
 
-	// DrainPerRun bounds how many parked deliveries of one destination a run sends, spread over the minute until the next. More empties a
-	// backlog sooner and hits a destination that has just recovered harder. Default 600, ten a second.
+	// Every is the time from one run to the next, as the schedule has it. Longer than Limits.LookAhead is refused: deliveries would come late. Default
+	// a fifteenth of Limits.LongestDelay, which is a minute on SQS.
+	Every time.Duration
+	// DrainPerRun bounds how many parked deliveries of one destination a run sends, spread over the time until the next. More empties a
+	// backlog sooner and hits a destination that has just recovered harder. Default 600, ten a second at a run every minute.
 	DrainPerRun int
 	// Headroom is kept of the context's time: no new work begins in it. It must be enough for the calls under way to end and for the
 	// watermarks to be written. Default 5 s.
@@ -72,8 +75,11 @@ type Report struct {
 	Drained      int // parked deliveries sent because their destination may receive
 	Expired      int // parked deliveries sent to be given up, after waiting.Limits.LongestPark
 
-	Open int           // due buckets that are not closed, those ahead of the clock included
-	Lag  time.Duration // by how much the oldest of them is older than it should be
+	Open int // hours that are not closed, of all shards, those that the look-ahead reaches included
+	// Lag is by how much the waker is behind after the run: how long ago the oldest delivery was due that it should have sent and has not, or the
+	// oldest hour should have been closed that is still open, whichever is more; 0 if it is not behind. What could not be read counts from the
+	// beginning of its hour, because nobody knows what lies there.
+	Lag time.Duration
 
 	Stray      int  // deliveries that a scan found where no run looks. Each means that a rule was broken: alarm above 0
 	Scanned    bool // a scan of the whole room has come to its end
@@ -85,7 +91,7 @@ type Report struct {
 // Waker empties a waiting room. It is safe for concurrent use.
 type Waker struct{ cfg Config }
 
-// New makes a Waker. The error lists every missing setting.
+// New makes a Waker. The error lists every setting that is missing or out of range.
 func New(cfg Config) (*Waker, error) {
 	problems := []error{cfg.Limits.Validate()}
 	missing := func(name string, is bool) {
@@ -98,6 +104,10 @@ func New(cfg Config) (*Waker, error) {
 	missing("Destinations", cfg.Destinations == nil)
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
+	}
+	cfg.Every = cmp.Or(cfg.Every, max(cfg.Limits.LongestDelay/15, 1))
+	if most := cfg.Limits.LookAhead(); cfg.Every < 0 || cfg.Every > most {
+		return nil, fmt.Errorf("waker: Config.Every is %v, must be above 0 and within Limits.LookAhead, %v: give the time between two runs", cfg.Every, most)
 	}
 	cfg.DrainPerRun = cmp.Or(cfg.DrainPerRun, 600)
 	cfg.Headroom = cmp.Or(cfg.Headroom, 5*time.Second)

@@ -32,7 +32,7 @@ import (
 )
 
 // limits are those of a topology, as an example.
-var limits = waiting.Limits{FunctionTimeout: time.Minute, ClockSkew: 5 * time.Second, MarkCache: 5 * time.Minute, LongestPark: 14 * 24 * time.Hour}
+var limits = waiting.Limits{FunctionTimeout: time.Minute, ClockSkew: 5 * time.Second, MarkCache: 5 * time.Minute, LongestPark: 14 * 24 * time.Hour, LongestDelay: 15 * time.Minute}
 
 // region is DynamoDB and SQS over the real protocols and the real SDK, in virtual time, with a room and a waker in front.
 type region struct {
@@ -215,7 +215,7 @@ func (r *region) rows() int {
 				continue
 			}
 			for key, more := "", true; more; more = key != "" {
-				page, err := r.store.Read(r.t.Context(), name, key, 1000)
+				page, err := r.store.Read(r.t.Context(), name, key, "", 1000)
 				r.check(err)
 				n, key = n+len(page.Rows), page.Next
 			}
@@ -257,7 +257,7 @@ func (w *worker) attempt(m delivery.Message) {
 	}
 	wait := schedule[m.Attempt-1]
 	next := m.Successor(wait)
-	if wait < waiting.MinDistance {
+	if wait < limits.MinDistance() {
 		body, err := next.Encode(delivery.MaxBytes)
 		w.check(err)
 		w.check(w.sender.Send(w.t.Context(), []queue.Message{{Body: body, Delay: wait}})...)
@@ -327,7 +327,7 @@ func TestScheduleOfThreeDaysThroughTheSDK(t *testing.T) {
 		stop := w.works()
 		for last := w.began; time.Since(w.began) < 76*time.Hour; <-time.After(time.Minute) {
 			due := w.due.Load()
-			if within := due > 0 && time.Until(time.UnixMilli(due)) < waiting.LookAhead-2*time.Minute; within || time.Since(last) > 5*time.Hour {
+			if within := due > 0 && time.Until(time.UnixMilli(due)) < limits.LookAhead()-2*time.Minute; within || time.Since(last) > 5*time.Hour {
 				r.run()
 				if last = time.Now(); within {
 					w.due.CompareAndSwap(due, 0)
@@ -410,14 +410,14 @@ func (s *slowStore) Put(ctx context.Context, rows []waiting.Row) []error {
 	return s.Store.Put(ctx, rows)
 }
 
-func (s *slowStore) Read(ctx context.Context, bucket, after string, limit int) (waiting.Page, error) {
+func (s *slowStore) Read(ctx context.Context, bucket, after, before string, limit int) (waiting.Page, error) {
 	if s.region.slow.read > 0 {
 		<-time.After(s.region.slow.read)
 	}
 	if s.region.down != nil {
 		return waiting.Page{}, s.region.down
 	}
-	return s.Store.Read(ctx, bucket, after, limit)
+	return s.Store.Read(ctx, bucket, after, before, limit)
 }
 
 func (s *slowStore) Buckets(ctx context.Context, after waiting.Cursor) ([]string, waiting.Cursor, error) {

@@ -58,3 +58,17 @@ func (r Row) Message() (string, error) {
 	}
 	return string(body), nil
 }
+
+// Unpack gives the delivery message that the row holds, as a deliverer will read it. The error is ErrUnreadable, around that of delivery.Decode where
+// the message is what cannot be read.
+func Unpack(r Row) (delivery.Message, error) {
+	body, err := r.Message()
+	if err != nil {
+		return delivery.Message{}, err
+	}
+	m, err := delivery.Decode(body)
+	if err != nil {
+		return delivery.Message{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return m, nil
+}

@@ -8,22 +8,8 @@ import (
 	"github.com/waybillhq/waybill/shared/queue"
 )
 
-// Distances in time that keep those who put rows and those who take them apart. README.md tells why they hang together.
-const (
-	// MinDistance is how far ahead a due row must lie when it is put. What is due earlier is delayed by the queue itself. It is more than
-	// LookAhead, so that no row is put where a waker has already looked for rows to send ahead of time.
-	MinDistance = 15 * time.Minute
-	// LookAhead is how far ahead of its clock the waker moves rows. Less than what a queue can delay by a bucket's width at
-	// least, so that nothing comes back before it is due; as long as possible, so that a waker that fails for minutes makes nothing late.
-	LookAhead = 10 * time.Minute
-	// Slack is added to every time after which nothing can come any more.
-	Slack = 5 * time.Minute
-	// ScanEvery is the time between two scans for strays.
-	ScanEvery = time.Hour
-)
-
-// Shards is the number of buckets that share a minute or a parked destination, so that neither is bound by what one partition of
-// DynamoDB can write in a second. A smaller number in a later release makes strays of the rows in shards that are no longer visited.
+// Shards is the number of buckets that share an hour or a parked destination, so that neither is bound by what one partition of
+// DynamoDB can write in a second, and the number of those that share the marks. A smaller number in a later release makes strays of the rows in shards that are no longer visited.
 const Shards = 8
 
 // Limits are the times that everybody who touches the waiting room must agree on. All are required.
@@ -49,71 +35,99 @@ func (l Limits) problems() []error {
 		value time.Duration
 	}{
 		{"FunctionTimeout", l.FunctionTimeout}, {"ClockSkew", l.ClockSkew}, {"MarkCache", l.MarkCache}, {"LongestPark", l.LongestPark},
+		{"LongestDelay", l.LongestDelay},
 	} {
 		if d.value <= 0 {
 			problems = append(problems, fmt.Errorf("waiting: Limits.%s is %v, must be above 0: take it from the topology", d.name, d.value))
 		}
 	}
+	if l.LongestDelay > queue.MaxDelay {
+		problems = append(problems, fmt.Errorf("waiting: Limits.LongestDelay is %v, a queue can delay a message by %v at most", l.LongestDelay, queue.MaxDelay))
+	}
 	return problems
 }
 
-// Validate reports every limit that is missing, or nil.
+// Validate reports every limit that is missing or out of range, or nil.
 func (l Limits) Validate() error { return errors.Join(l.problems()...) }
 
-// Minute is a minute of UTC, counted from 1970: the time of a due bucket.
-type Minute int64
+// The distances in time that keep those who put rows and those who take them apart. README.md tells why they hang together.
 
-// MinuteOf is the minute in which t lies.
-func MinuteOf(t time.Time) Minute {
+// MinDistance is how far ahead a due row must lie when it is put: 15 minutes on SQS. What is due earlier is delayed by the queue itself. It is more
+// than LookAhead, so that no row is put where a waker has already looked for rows to send ahead of time.
+func (l Limits) MinDistance() time.Duration { return l.LongestDelay }
+
+// LookAhead is how far ahead of its clock the waker moves rows: 10 minutes on SQS. Less than what a queue can delay, so that nothing comes back
+// before it is due; as long as possible, so that a waker that fails for minutes makes nothing late.
+func (l Limits) LookAhead() time.Duration { return l.LongestDelay * 2 / 3 }
+
+// Slack is added to every time after which nothing can come any more: 5 minutes on SQS.
+func (l Limits) Slack() time.Duration { return l.LongestDelay / 3 }
+
+// ScanEvery is the time between two scans for strays: an hour on SQS.
+func (l Limits) ScanEvery() time.Duration { return l.LongestDelay * 4 }
+
+// Hour is an hour of UTC, counted from 1970: the time of a due bucket.
+type Hour int64
+
+// HourOf is the hour in which t lies.
+func HourOf(t time.Time) Hour {
 	s := t.Unix()
 	if s < 0 {
-		s -= 59 // towards the past, not towards zero
+		s -= 3599 // towards the past, not towards zero
 	}
-	return Minute(s / 60)
+	return Hour(s / 3600)
 }
 
-// Start is the minute's first instant.
-func (m Minute) Start() time.Time { return time.Unix(int64(m)*60, 0) }
+// Start is the hour's first instant.
+func (h Hour) Start() time.Time { return time.Unix(int64(h)*3600, 0) }
 
-// End is the first instant after the minute.
-func (m Minute) End() time.Time { return (m + 1).Start() }
+// End is the first instant after the hour.
+func (h Hour) End() time.Time { return (h + 1).Start() }
 
 // TooSoon says that a delivery due at due must not be put into a bucket any more, but be delayed by the queue.
-func TooSoon(due, now time.Time) bool { return due.Sub(now) < MinDistance }
+func (l Limits) TooSoon(due, now time.Time) bool { return due.Sub(now) < l.MinDistance() }
 
-// LastMinute is the last bucket that a waker visits.
-func LastMinute(now time.Time) Minute { return MinuteOf(now.Add(LookAhead)) }
+// LastHour is the last bucket that a waker visits.
+func (l Limits) LastHour(now time.Time) Hour { return HourOf(now.Add(l.LookAhead())) }
+
+// Reach says which rows of an hour a visit at now takes: those due before until, or the whole hour, whatever lies in it.
+func (l Limits) Reach(h Hour, now time.Time) (until time.Time, whole bool) {
+	until = now.Add(l.LookAhead())
+	return until, !until.Before(h.End())
+}
 
 // Delay is how long the queue shall delay a delivery that is sent at now and due at due.
-func Delay(due, now time.Time) time.Duration { return min(max(due.Sub(now), 0), queue.MaxDelay) }
+func (l Limits) Delay(due, now time.Time) time.Duration {
+	return min(max(due.Sub(now), 0), l.LongestDelay)
+}
 
 // CloseAfter is how long ago a bucket must have ended before it may be closed: the longest that a put can be under way, seen by clocks that
 // differ, and some more.
-func (l Limits) CloseAfter() time.Duration { return l.FunctionTimeout + 2*l.ClockSkew + Slack }
+func (l Limits) CloseAfter() time.Duration { return l.FunctionTimeout + 2*l.ClockSkew + l.Slack() }
 
 // MayClose says whether a bucket needs no more visits, now being the clock before the visit and left the number of rows that were
-// there after it. Nothing can be put into it any more.
-func (l Limits) MayClose(m Minute, now time.Time, left int) bool {
-	return left == 0 && now.Sub(m.End()) > l.CloseAfter()
+// there after it. Nothing can be put into it any more, and the visit had the whole of it within reach.
+func (l Limits) MayClose(h Hour, now time.Time, left int) bool {
+	return left == 0 && now.Sub(h.End()) > l.CloseAfter()
 }
 
-// Advance gives the watermark after a visit to the bucket m: buckets are closed one after the other, from the oldest on, so that
+// Advance gives the watermark after a visit to the bucket h: buckets are closed one after the other, from the oldest on, so that
 // everything before the watermark is closed and nothing else.
-func Advance(watermark, m Minute, mayClose bool) Minute {
-	if m == watermark && mayClose {
-		return m + 1
+func Advance(watermark, h Hour, mayClose bool) Hour {
+	if h == watermark && mayClose {
+		return h + 1
 	}
 	return watermark
 }
 
 // MayAdvance says whether a store may write the watermark to over the one it holds, if any: only forward. A slow run would
 // otherwise undo what a faster one has closed.
-func MayAdvance(current Minute, exists bool, to Minute) bool { return !exists || to > current }
+func MayAdvance(current Hour, exists bool, to Hour) bool { return !exists || to > current }
 
-// FirstMinute is the watermark of a shard that has none: the oldest bucket that a scan begun at began has found, or where rows can
+// FirstHour is the watermark of a shard that has none: the oldest bucket that a scan begun at began has found, or where rows can
 // still arrive that the scan has missed.
-func (l Limits) FirstMinute(oldest Minute, found bool, began time.Time) Minute {
-	first := MinuteOf(began.Add(-l.CloseAfter()))
+func (l Limits) FirstHour(oldest Hour, found bool, began time.Time) Hour {
+	first := HourOf(began.Add(-l.CloseAfter()))
 	if found {
 		first = min(first, oldest)
 	}
@@ -134,7 +148,7 @@ func (l Limits) Marked(written, now time.Time) bool {
 // ClearAfter is how old a mark must be before it may be cleared. A holder may rely on a mark for MarkCache and be under way with a
 // row for one invocation more; and an earlier mark may arrive an invocation late and hide the later one that it relies on.
 func (l Limits) ClearAfter() time.Duration {
-	return l.MarkCache + 2*l.FunctionTimeout + 2*l.ClockSkew + Slack
+	return l.MarkCache + 2*l.FunctionTimeout + 2*l.ClockSkew + l.Slack()
 }
 
 // MayClear says whether the mark of a destination may be deleted, now being the clock before the visit that found that many parked

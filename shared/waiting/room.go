@@ -1,4 +1,4 @@
-// Package waiting is the waiting room: deliveries that are in no queue, because they are due in more than 15 minutes or parked until
+// Package waiting is the waiting room: deliveries that are in no queue, because they are due later than a queue can delay them or parked until
 // their destination recovers.
 //
 // The protocol is in protocol.go as pure functions and data; README.md in this folder tells it in prose. Room puts deliveries in; the function
@@ -23,7 +23,7 @@ import (
 var (
 	// ErrTooLarge: the delivery exceeds a row, even compressed.
 	ErrTooLarge = errors.New("waiting: the delivery exceeds a row, even compressed")
-	// ErrTooSoon: it is due in less than MinDistance.
+	// ErrTooSoon: it is due in less than Limits.MinDistance.
 	ErrTooSoon = errors.New("waiting: the delivery is due too soon for the waiting room")
 )
 
@@ -50,7 +50,7 @@ type Room struct {
 	marked map[string]time.Time // when the mark of a destination was written, as far as this Room knows
 }
 
-// New makes a Room. The error lists every missing setting.
+// New makes a Room. The error lists every setting that is missing or out of range.
 func New(cfg Config) (*Room, error) {
 	problems := cfg.Limits.problems()
 	if cfg.Store == nil {
@@ -131,12 +131,12 @@ func (r *Room) row(h Held) (Row, error) {
 		}
 		row.At = m.HeldSince
 		row.Bucket, row.Key = Bucket{Kind: Parked, Destination: m.Destination, Shard: shard}.Name(), parkedKey(&m)
-	case TooSoon(h.DueAt, now):
-		return Row{}, fmt.Errorf("%w: in %v, the least is %v", ErrTooSoon, h.DueAt.Sub(now).Round(time.Second), MinDistance)
+	case r.cfg.Limits.TooSoon(h.DueAt, now):
+		return Row{}, fmt.Errorf("%w: in %v, the least is %v", ErrTooSoon, h.DueAt.Sub(now).Round(time.Millisecond), r.cfg.Limits.MinDistance())
 	default:
 		m.DueAt = h.DueAt
 		row.At = h.DueAt
-		row.Bucket, row.Key = Bucket{Kind: Due, Minute: MinuteOf(h.DueAt), Shard: shard}.Name(), dueKey(&m)
+		row.Bucket, row.Key = Bucket{Kind: Due, Hour: HourOf(h.DueAt), Shard: shard}.Name(), dueKey(h.DueAt, &m)
 	}
 	var err error
 	if row.Body, err = r.packer.pack(&m); err != nil {

@@ -2,6 +2,7 @@ package waiting_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 	"github.com/waybillhq/waybill/shared/waiting/waitingtest"
 )
 
-var limits = waiting.Limits{FunctionTimeout: time.Minute, ClockSkew: 5 * time.Second, MarkCache: 5 * time.Minute, LongestPark: 14 * 24 * time.Hour}
+var limits = waiting.Limits{FunctionTimeout: time.Minute, ClockSkew: 5 * time.Second, MarkCache: 5 * time.Minute, LongestPark: 14 * 24 * time.Hour, LongestDelay: 15 * time.Minute}
 
 // recorder is a store that remembers what was put, and fails when told to.
 type recorder struct {
@@ -76,7 +77,7 @@ func TestHoldWritesWhatTheWakerNeeds(t *testing.T) {
 			}
 		}
 		found := map[string]waiting.Row{}
-		for _, r := range memory.Rows() {
+		for _, r := range memory.All() {
 			found[r.Bucket+" "+r.Key] = r
 		}
 		shard := func(m delivery.Message) int { return waiting.ShardOf(string(m.Delivery)) }
@@ -85,9 +86,9 @@ func TestHoldWritesWhatTheWakerNeeds(t *testing.T) {
 			dueA time.Time
 			held time.Time
 		}{
-			fmt.Sprintf("2000-01-01T01:00#%d %s#1#3", shard(due), due.Delivery):                               {now.Add(time.Hour), now.Add(time.Hour), due.HeldSince},
-			fmt.Sprintf("parked#orders-crm#%d %014d#%s#1#3", shard(parked), now.UnixMilli(), parked.Delivery): {now, time.Time{}, now},
-			fmt.Sprintf("parked#orders-crm#%d %014d#%s#1#3", shard(since), now.UnixMilli(), since.Delivery):   {since.HeldSince, time.Time{}, since.HeldSince},
+			fmt.Sprintf("2000-01-01T01#%d %014d#%s#1#3", shard(due), now.Add(time.Hour).UnixMilli(), due.Delivery): {now.Add(time.Hour), now.Add(time.Hour), due.HeldSince},
+			fmt.Sprintf("parked#orders-crm#%d %014d#%s#1#3", shard(parked), now.UnixMilli(), parked.Delivery):      {now, time.Time{}, now},
+			fmt.Sprintf("parked#orders-crm#%d %014d#%s#1#3", shard(since), now.UnixMilli(), since.Delivery):        {since.HeldSince, time.Time{}, since.HeldSince},
 		} {
 			r, ok := found[key]
 			if !ok {
@@ -143,7 +144,7 @@ func TestWhatTheRoomDoesNotTake(t *testing.T) {
 				if !errors.Is(errs[0], test.want) || (test.want == nil) != (errs[0] == nil) || errs[1] != nil {
 					t.Errorf("errors %v, want %v", errs, test.want)
 				}
-				if n := len(memory.Rows()); n != map[bool]int{true: 2, false: 1}[test.want == nil] {
+				if n := len(memory.All()); n != map[bool]int{true: 2, false: 1}[test.want == nil] {
 					t.Errorf("%d rows", n)
 				}
 			})
@@ -222,7 +223,7 @@ func TestNothingIsParkedWithoutAMark(t *testing.T) {
 		if !errors.Is(errs[0], waiting.ErrThrottled) || errs[1] != nil {
 			t.Errorf("errors %v", errs)
 		}
-		for _, r := range memory.Rows() {
+		for _, r := range memory.All() {
 			if strings.HasPrefix(r.Bucket, "parked#down") {
 				t.Errorf("row %+v", r)
 			}
@@ -263,7 +264,7 @@ func TestHoldNothing(t *testing.T) {
 
 func TestNewNamesWhatIsMissing(t *testing.T) {
 	_, err := waiting.New(waiting.Config{})
-	for _, want := range []string{"Store", "FunctionTimeout", "ClockSkew", "MarkCache", "LongestPark"} {
+	for _, want := range []string{"Store", "FunctionTimeout", "ClockSkew", "MarkCache", "LongestPark", "LongestDelay"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %s", err, want)
 		}
@@ -275,7 +276,7 @@ func TestRowsThatAreNoMessages(t *testing.T) {
 		if err := errors.Join(room.Hold(t.Context(), []waiting.Held{{Message: message(1, "d"), DueAt: time.Now().Add(time.Hour)}})...); err != nil {
 			t.Fatal(err)
 		}
-		good := memory.Rows()[0]
+		good := memory.All()[0]
 		if _, err := good.Message(); err != nil {
 			t.Fatal(err)
 		}
@@ -294,6 +295,77 @@ func TestRowsThatAreNoMessages(t *testing.T) {
 			if body, err := bad.Message(); !errors.Is(err, waiting.ErrUnreadable) {
 				t.Errorf("%s: %q, %v", name, body, err)
 			}
+			if m, err := waiting.Unpack(bad); !errors.Is(err, waiting.ErrUnreadable) {
+				t.Errorf("%s: unpacked as %+v, %v", name, m, err)
+			}
+		}
+	})
+}
+
+// zipped is a row that holds a text instead of a message.
+func zipped(t testing.TB, text string) waiting.Row {
+	t.Helper()
+	var body bytes.Buffer
+	gz := gzip.NewWriter(&body)
+	if _, err := gz.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := gz.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return waiting.Row{Bucket: "b", Key: "k", Token: "t", Destination: "d", Form: waiting.Zipped, Body: body.Bytes()}
+}
+
+func TestUnpack(t *testing.T) {
+	inRoom(t, func(t *testing.T, room *waiting.Room, _ *recorder, memory *waitingtest.Memory) {
+		want, at := message(1, "orders-crm"), time.Now().Add(time.Hour)
+		if err := errors.Join(room.Hold(t.Context(), []waiting.Held{{Message: want, DueAt: at}})...); err != nil {
+			t.Fatal(err)
+		}
+		row := memory.All()[0]
+		m, err := waiting.Unpack(row)
+		if err != nil || m.Delivery != want.Delivery || m.Attempt != 3 || !m.DueAt.Equal(at) || string(m.Event.Data) != `{"amount":2}` {
+			t.Errorf("%+v, %v", m, err)
+		}
+		if b, due := waiting.Locate(row.Bucket, row.Key); b.Kind != waiting.Due || !due.Equal(at) || !due.Equal(row.At) {
+			t.Errorf("the row lies in %+v, due %v", b, due)
+		}
+	})
+	for text, want := range map[string]error{"{}": delivery.ErrMalformed, `{"v":99}`: delivery.ErrNewer} {
+		if m, err := waiting.Unpack(zipped(t, text)); !errors.Is(err, waiting.ErrUnreadable) || !errors.Is(err, want) {
+			t.Errorf("%s: %+v, %v", text, m, err)
+		}
+	}
+}
+
+// In compressed time the room takes what a queue of such times cannot delay.
+func TestDistancesFollowTheLongestDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		compressed := limits
+		compressed.LongestDelay = 15 * time.Second
+		room, err := waiting.New(waiting.Config{Store: waitingtest.NewMemory(), Limits: compressed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for wait, want := range map[time.Duration]error{15 * time.Second: nil, 15*time.Second - time.Millisecond: waiting.ErrTooSoon} {
+			err := room.Hold(t.Context(), []waiting.Held{{Message: message(1, "d"), DueAt: time.Now().Add(wait)}})[0]
+			if !errors.Is(err, want) || (err == nil) != (want == nil) {
+				t.Errorf("due in %v: %v", wait, err)
+			}
+		}
+	})
+}
+
+func FuzzUnpack(f *testing.F) {
+	for _, text := range []string{"", "{}", `{"v":1}`, "\x00"} {
+		r := zipped(f, text)
+		f.Add(r.Form, r.Token, r.Destination, r.Body)
+	}
+	f.Add(2, "t", "d", []byte("\x1f\x8b"))
+	f.Fuzz(func(t *testing.T, form int, token, destination string, body []byte) {
+		r := waiting.Row{Bucket: "b", Key: "k", Token: token, Destination: destination, Form: form, Body: body}
+		if m, err := waiting.Unpack(r); err != nil && !errors.Is(err, waiting.ErrUnreadable) {
+			t.Errorf("%+v, %v", m, err)
 		}
 	})
 }

@@ -9,28 +9,30 @@ import (
 )
 
 // The search explores every interleaving of two holders and two wakers around one delivery, within budgets of misfortune, over the
-// real decision code of protocol.go. A tick is five minutes. Holders and wakers may die at any step, holders die at their time-out, and their
+// real decision code of protocol.go. A tick is five minutes, and each setting says how far the hour is gone when it begins, so that hours end where it
+// matters. A visit reads an hour row by row, as if each were a page. Holders and wakers may die at any step, holders die at their time-out, and their
 // clocks differ by as much as is tolerated. It looks for a state in which
 //
 //   - nothing can bring the delivery to its end any more: it is lost, though a scan for strays might still find it;
 //   - a message comes back before it is due;
-//   - a run visits buckets that an earlier one has closed;
+//   - a run visits hours that an earlier one has closed;
 //   - a row lies where no run looks.
 //
 // Then every rule is taken away in turn, and the search must find such a state.
 
 // rules is what the search can take away.
 type rules struct {
-	tooSoon     func(due, now time.Time) bool
-	lastMinute  func(now time.Time) Minute
-	mayClose    func(l Limits, m Minute, now time.Time, left int) bool
-	advance     func(watermark, m Minute, mayClose bool) Minute
-	mayAdvance  func(current Minute, exists bool, to Minute) bool
-	firstMinute func(l Limits, oldest Minute, found bool, began time.Time) Minute
-	mayDelete   func(token, read string) bool
-	marked      func(l Limits, written, now time.Time) bool
-	mayClear    func(l Limits, written, now time.Time, rows int) bool
-	mayGo       func(l Limits, may bool, since, now time.Time) bool
+	tooSoon    func(l Limits, due, now time.Time) bool
+	lastHour   func(l Limits, now time.Time) Hour
+	reach      func(l Limits, h Hour, now time.Time) (until time.Time, whole bool)
+	mayClose   func(l Limits, h Hour, now time.Time, left int) bool
+	advance    func(watermark, h Hour, mayClose bool) Hour
+	mayAdvance func(current Hour, exists bool, to Hour) bool
+	firstHour  func(l Limits, oldest Hour, found bool, began time.Time) Hour
+	mayDelete  func(token, read string) bool
+	marked     func(l Limits, written, now time.Time) bool
+	mayClear   func(l Limits, written, now time.Time, rows int) bool
+	mayGo      func(l Limits, may bool, since, now time.Time) bool
 
 	tokensStay      bool // a row keeps its token when it is put again
 	repeatsKeepIt   bool // a put whose answer was lost is repeated with its token
@@ -42,41 +44,34 @@ type rules struct {
 
 func realRules() rules {
 	return rules{
-		tooSoon: TooSoon, lastMinute: LastMinute, mayClose: Limits.MayClose, advance: Advance, mayAdvance: MayAdvance,
-		firstMinute: Limits.FirstMinute, mayDelete: MayDelete, marked: Limits.Marked, mayClear: Limits.MayClear, mayGo: Limits.MayGo,
+		tooSoon: Limits.TooSoon, lastHour: Limits.LastHour, reach: Limits.Reach, mayClose: Limits.MayClose, advance: Advance, mayAdvance: MayAdvance,
+		firstHour: Limits.FirstHour, mayDelete: MayDelete, marked: Limits.Marked, mayClear: Limits.MayClear, mayGo: Limits.MayGo,
 	}
 }
 
 const (
 	tick       = 5 * time.Minute
 	maxTicks   = 12
-	before     = 10 // buckets before the first tick
-	buckets    = before + maxTicks + 4
 	slots      = 2
+	roomRows   = 3    // due rows at once
+	firstHour  = -20  // of the hours that can be told apart, counted from that in which the search begins
+	notYet     = -128 // no row of the hour has been read
 	wakerTicks = 1    // after which a run ends
 	noStamp    = -100 // the holder relies on an earlier mark
 	maxStates  = 400_000
 	tooLarge   = "the search is too large, make its budgets smaller"
 )
 
-var began = time.Unix(60_000_000, 0)
+// theHour is the hour in which every search begins.
+var theHour = HourOf(time.Unix(57_600_000, 0))
 
-func at(t int) time.Time { return began.Add(time.Duration(t) * tick) }
-
-// bucketOf gives the index of a bucket; only those at ticks are ever used.
-func minuteAt(t int) Minute { return MinuteOf(at(t)) }
-
-// tickOf is the first tick whose bucket is not before m.
-func tickOf(m Minute) int {
-	t := int(m.Start().Sub(began) / tick)
-	for minuteAt(t) < m {
-		t++
-	}
-	for minuteAt(t-1) >= m {
-		t--
-	}
-	return t
+func (s setting) at(t int) time.Time {
+	return theHour.Start().Add(s.past + time.Duration(t)*tick)
 }
+
+// hours are numbered from 1 on.
+func number(h Hour) int8 { return int8(h - theHour - firstHour) }
+func hourOf(n int8) Hour { return theHour + firstHour + Hour(n) }
 
 // simMessage is a message on the deliveries queue. The zero one is none.
 type simMessage struct {
@@ -100,7 +95,7 @@ const (
 type simHolder struct {
 	step, slot uint8
 	started    int8
-	bucket     int8  // to put into
+	due        int8  // of the row to put
 	token      uint8 // of a put whose answer was lost
 	stamp      int8  // of the mark under way
 	cached     int8  // stamp of the mark that it relies on, + 1; 0: none
@@ -124,8 +119,9 @@ const (
 type simWaker struct {
 	step, token     uint8
 	clock           int8 // before the visit, as ticks of its own clock
-	bucket          int8
-	watermark       int8
+	hour, watermark int8
+	due             int8  // of the row as read, or notYet: rows behind it are read next
+	end, left       bool  // it is the last row within reach; rows were left
 	mark            uint8 // token of the mark as read; 0: none
 	markAt          int8
 	since           uint8
@@ -133,17 +129,23 @@ type simWaker struct {
 	found, advanced bool
 }
 
+// simRow is a due row. A token of 0: there is none.
+type simRow struct {
+	due   int8
+	token uint8
+}
+
 type budgets struct{ wait, unanswered, unsent, toggle uint8 }
 
 type world struct {
 	now       int8
 	queue     [slots]simMessage
-	due       [buckets]uint8 // token of the row at that bucket; 0: none
+	rows      [roomRows]simRow // in order, those that are none at the end
 	parked    uint8
 	since     uint8
 	mark      uint8
 	markAt    int8
-	watermark int8 // + before + 1; 0: none
+	watermark int8 // number of an hour; 0: none
 	highest   int8
 	closed    bool // the destination may not receive
 	holders   [2]simHolder
@@ -157,8 +159,11 @@ type world struct {
 type setting struct {
 	limits                 Limits
 	holders, wakers        int
-	ticks                  int8 // then time stands still, and all that is under way may end
-	holderClock, wakeClock int  // ticks by which the clocks are ahead
+	ticks                  int8          // then time stands still, and all that is under way may end
+	holderClock, wakeClock int           // ticks by which the clocks are ahead
+	past                   time.Duration // of the hour, when the search begins
+	behind                 time.Duration // by which the watermark is older than a new one would be
+	backlog                []int         // ticks at which rows are due that lie in the room, instead of the message on the queue
 	waits                  []int
 	closed                 bool
 	noWatermark            bool
@@ -219,15 +224,43 @@ func (w *world) send(m simMessage) bool {
 	return false
 }
 
+// token gives the token of the row that is due then; 0: there is none.
+func (w *world) token(due int8) uint8 {
+	for _, r := range w.rows {
+		if r.token != 0 && r.due == due {
+			return r.token
+		}
+	}
+	return 0
+}
+
+// setRow puts a row, or with token 0 deletes it.
+func (w *world) setRow(due int8, token uint8) {
+	var rows []simRow
+	for _, r := range w.rows {
+		if r.token != 0 && r.due != due {
+			rows = append(rows, r)
+		}
+	}
+	if token != 0 {
+		rows = append(rows, simRow{due, token})
+	}
+	slices.SortFunc(rows, func(a, b simRow) int { return int(a.due) - int(b.due) })
+	w.rows = [roomRows]simRow{}
+	if copy(w.rows[:], rows) < len(rows) {
+		panic("there are more due rows than the search can tell apart")
+	}
+}
+
 // parkClock is the time by which parked deliveries are given up: when time stands still, they have been parked for long enough.
 func (s search) parkClock(w *world, ahead int) time.Time {
 	if w.now == s.ticks {
 		ahead += maxTicks
 	}
-	return at(int(w.now) + ahead)
+	return s.at(int(w.now) + ahead)
 }
 
-func (s search) holderNow(w *world) time.Time { return at(int(w.now) + s.holderClock) }
+func (s search) holderNow(w *world) time.Time { return s.at(int(w.now) + s.holderClock) }
 
 func spend(budget *uint8) bool {
 	if *budget == 0 {
@@ -311,7 +344,7 @@ func (s search) hold(w world, i int, add adder) {
 	case hGot:
 		s.decide(w, i, name, add)
 	case hPutDue:
-		s.put(w, i, " puts the due row", " puts the due row, the answer is lost", w.due[h.bucket+before], func(n *world, token uint8) { n.due[h.bucket+before] = token }, hAck, add)
+		s.put(w, i, " puts the due row", " puts the due row, the answer is lost", w.token(h.due), func(n *world, token uint8) { n.setRow(h.due, token) }, hAck, add)
 	case hMark:
 		mark := func(n *world) { n.mark, n.markAt = s.fresh(n, n.mark), h.stamp; n.holders[i].cached = h.stamp + 1 }
 		add(name, " marks the destination", 0, func(n *world) bool { mark(n); n.holders[i].step = hPutParked; return true })
@@ -340,7 +373,7 @@ func (s search) hold(w world, i int, add adder) {
 func (s search) decide(w world, i int, name string, add adder) {
 	h := w.holders[i]
 	now := s.holderNow(&w)
-	if h.since > 0 && s.parkClock(&w, s.holderClock).Sub(at(int(h.since)-1)) >= s.limits.LongestPark {
+	if h.since > 0 && s.parkClock(&w, s.holderClock).Sub(s.at(int(h.since)-1)) >= s.limits.LongestPark {
 		add(name, " gives the delivery up", 0, func(n *world) bool { n.done = true; return true })
 		return
 	}
@@ -351,7 +384,7 @@ func (s search) decide(w world, i int, name string, add adder) {
 				h.since = uint8(int(n.now) + s.holderClock + 1)
 			}
 			h.step, h.stamp = hMark, n.now+int8(s.holderClock)
-			if known := h.cached > 0 && s.marked(s.limits, at(int(h.cached)-1), now); known || s.rowBeforeMark {
+			if known := h.cached > 0 && s.marked(s.limits, s.at(int(h.cached)-1), now); known || s.rowBeforeMark {
 				if h.step = hPutParked; known {
 					h.stamp = -1
 				}
@@ -368,12 +401,12 @@ func (s search) decide(w world, i int, name string, add adder) {
 		}
 		add(name, " wants the delivery to wait until minute %d", due*5, func(n *world) bool {
 			h := &n.holders[i]
-			if s.tooSoon(at(due), now) {
+			if s.tooSoon(s.limits, s.at(due), now) {
 				n.queue[h.slot] = simMessage{}
 				n.holders[i] = simHolder{cached: h.cached}
 				return spend(&n.left.wait) && n.send(simMessage{visible: n.now + int8(max(0, min(wait, 3)))})
 			}
-			h.step, h.bucket = hPutDue, int8(due)
+			h.step, h.due = hPutDue, int8(due)
 			return spend(&n.left.wait)
 		})
 	}
@@ -415,49 +448,39 @@ func (s search) wake(w world, i int, add adder) {
 		s.begin(w, i, name, add)
 	case wStart:
 		add(name, " writes the first watermark", 0, func(n *world) bool {
-			s.write(n, tickOf(s.firstMinute(s.limits, minuteAt(int(k.oldest)), k.found, at(int(k.clock)))))
+			s.write(n, s.firstHour(s.limits, hourOf(k.oldest), k.found, s.at(int(k.clock))))
 			n.wakers[i] = simWaker{}
 			return true
 		})
 	case wVisit:
-		last := func(b int8) bool { return minuteAt(int(b)) > s.lastMinute(at(int(clock))) || int(b)+before >= buckets }
-		if last(k.bucket) {
-			add(name, " has seen the last bucket", 0, func(n *world) bool { return to(n, wAdvance) })
+		if hourOf(k.hour) > s.lastHour(s.limits, s.at(int(clock))) {
+			add(name, " has seen the last hour", 0, func(n *world) bool { return to(n, wAdvance) })
 			return
 		}
-		add(name, " reads the bucket of minute %d, and those after it that hold nothing", int(k.bucket)*5, func(n *world) bool {
-			k := &n.wakers[i]
-			if k.clock, k.token = clock, n.due[k.bucket+before]; k.token == 0 {
-				for s.visited(n, i, 0); !last(k.bucket) && !n.coming(k.bucket); s.visited(n, i, 0) {
-					k.clock = clock
-				}
-				return true
-			}
-			if k.step = wSend; s.deleteFirst {
-				k.step = wDelete
-			}
+		add(name, " reads the hour from minute %d on, and those after it that hold nothing", s.minuteOf(k.hour), func(n *world) bool {
+			s.read(n, i, clock)
 			return true
 		})
 	case wSend:
 		s.sendDue(i, name, k, clock, add)
 	case wDelete:
 		add(name, " deletes the due row", 0, func(n *world) bool {
-			k, left := &n.wakers[i], 0
-			if row := &n.due[k.bucket+before]; *row != 0 && s.mayDelete(tokenNames[*row], tokenNames[k.token]) {
-				*row = 0
-			} else if *row != 0 {
-				left = 1
+			left := false
+			if token := n.token(k.due); token != 0 && s.mayDelete(tokenNames[token], tokenNames[k.token]) {
+				n.setRow(k.due, 0)
+			} else if token != 0 {
+				left = true
 			}
 			if s.deleteFirst {
 				return to(n, wSend)
 			}
-			s.visited(n, i, left)
+			s.next(n, i, left)
 			return true
 		})
 	case wAdvance:
 		add(name, " writes the watermark", 0, func(n *world) bool {
 			if k.advanced {
-				s.write(n, int(k.watermark))
+				s.write(n, hourOf(k.watermark))
 			}
 			next := simWaker{step: wParked, mark: k.mark, markAt: k.markAt, started: k.started}
 			if k.mark == 0 || s.visitsOnlyReady && n.closed {
@@ -477,20 +500,16 @@ func (s search) begin(w world, i int, name string, add adder) {
 		if n.watermark == 0 {
 			k.started, k.clock = n.now, n.now+int8(s.wakeClock)
 			k.step = wStart
-			for b, token := range n.due {
-				if token != 0 {
-					k.oldest, k.found = int8(b-before), true
-					break
-				}
+			if r := n.rows[0]; r.token != 0 {
+				k.oldest, k.found = number(s.hour(r)), true
 			}
 			return true
 		}
 		if n.watermark < n.highest {
-			n.wrong = "a run visits buckets that an earlier one has closed"
+			n.wrong = "a run visits hours that an earlier one has closed"
 		}
-		at := n.watermark - 1 - before
-		*k = simWaker{step: wVisit, started: n.now, bucket: at, watermark: at, mark: n.mark, markAt: n.markAt}
-		if len(s.waits) == 0 { // there are no due rows
+		*k = simWaker{step: wVisit, started: n.now, hour: n.watermark, watermark: n.watermark, due: notYet, mark: n.mark, markAt: n.markAt}
+		if len(s.waits)+len(s.backlog) == 0 { // there are no due rows
 			*k = simWaker{step: wParked, started: n.now, mark: n.mark, markAt: n.markAt}
 			return n.mark != 0 && !(s.visitsOnlyReady && n.closed)
 		}
@@ -499,42 +518,95 @@ func (s search) begin(w world, i int, name string, add adder) {
 }
 
 // write writes the watermark, if the rules allow it.
-func (s search) write(n *world, to int) {
-	current := Minute(0)
+func (s search) write(n *world, to Hour) {
+	current := Hour(0)
 	if n.watermark > 0 {
-		current = minuteAt(int(n.watermark) - 1 - before)
+		current = hourOf(n.watermark)
 	}
-	if s.mayAdvance(current, n.watermark > 0, minuteAt(to)) {
-		n.watermark = int8(to) + before + 1
+	if s.mayAdvance(current, n.watermark > 0, to) {
+		n.watermark = number(to)
 		n.highest = max(n.highest, n.watermark)
 	}
 }
 
+func (s search) hour(r simRow) Hour { return HourOf(s.at(int(r.due))) }
+
+// minuteOf is when an hour begins, counted from the beginning of the search.
+func (s search) minuteOf(hour int8) int { return int(hourOf(hour).Start().Sub(s.at(0)).Minutes()) }
+
+// read reads the next row of the hour that is within reach, and goes on to the next hours while nothing can come into them.
+func (s search) read(n *world, i int, clock int8) {
+	k := &n.wakers[i]
+	for {
+		if k.due == notYet {
+			k.clock = clock
+		}
+		if s.readRow(n, k) {
+			if k.step = wSend; s.deleteFirst {
+				k.step = wDelete
+			}
+			return
+		}
+		s.visited(n, i)
+		if hourOf(k.hour) > s.lastHour(s.limits, s.at(int(clock))) || s.coming(n, k.hour) {
+			return
+		}
+	}
+}
+
+// readRow reads the row behind k.due, if there is one within reach, and notes whether it is the last.
+func (s search) readRow(n *world, k *simWaker) bool {
+	until, whole := s.reach(s.limits, hourOf(k.hour), s.at(int(k.clock)))
+	found := false
+	for _, r := range n.rows {
+		if r.token == 0 || r.due <= k.due || s.hour(r) != hourOf(k.hour) || !whole && !s.at(int(r.due)).Before(until) {
+			continue
+		}
+		if found {
+			k.end = false
+			return true
+		}
+		found = true
+		k.due, k.token, k.end = r.due, r.token, true
+	}
+	return found
+}
+
 func (s search) sendDue(i int, name string, k simWaker, clock int8, add adder) {
 	add(name, " sends the due delivery", 0, func(n *world) bool {
-		delay := Delay(at(int(k.bucket)), at(int(clock)))
+		delay := s.limits.Delay(s.at(int(k.due)), s.at(int(clock)))
 		visible := n.now + int8(delay/tick)
-		if skew := abs(s.wakeClock) + abs(s.holderClock); int(visible)+skew < int(k.bucket) {
+		if skew := abs(s.wakeClock) + abs(s.holderClock); int(visible)+skew < int(k.due) {
 			n.wrong = "a message comes back before it is due"
 		}
 		if s.deleteFirst {
-			s.visited(n, i, 0)
+			s.next(n, i, false)
 		} else {
 			n.wakers[i].step = wDelete
 		}
 		return n.send(simMessage{visible: min(visible, s.ticks)})
 	})
-	add(name, " cannot send the due delivery", 0, func(n *world) bool { s.visited(n, i, 1); return spend(&n.left.unsent) })
+	add(name, " cannot send the due delivery", 0, func(n *world) bool { s.next(n, i, true); return spend(&n.left.unsent) })
 }
 
-// visited ends the visit to a bucket.
-func (s search) visited(n *world, i int, left int) {
+// next goes on behind a row that was left, or not.
+func (s search) next(n *world, i int, left bool) {
 	k := &n.wakers[i]
-	may := s.mayClose(s.limits, minuteAt(int(k.bucket)), at(int(k.clock)), left)
-	watermark := int8(tickOf(s.advance(minuteAt(int(k.watermark)), minuteAt(int(k.bucket)), may)))
+	k.step, k.token, k.left = wVisit, 0, k.left || left
+	if k.end {
+		s.visited(n, i)
+	}
+}
+
+// visited ends the visit to an hour.
+func (s search) visited(n *world, i int) {
+	k := &n.wakers[i]
+	left := map[bool]int{true: 1}[k.left]
+	may := s.mayClose(s.limits, hourOf(k.hour), s.at(int(k.clock)), left)
+	watermark := number(s.advance(hourOf(k.watermark), hourOf(k.hour), may))
 	k.watermark, k.advanced = watermark, k.advanced || watermark > k.watermark
-	k.step, k.token, k.clock = wVisit, 0, 0
-	k.bucket++
+	k.step, k.token, k.clock, k.due, k.end, k.left = wVisit, 0, 0, notYet, false, false
+	k.hour++
 }
 
 func (s search) wakeParked(w world, i int, name string, add adder) {
@@ -547,9 +619,9 @@ func (s search) wakeParked(w world, i int, name string, add adder) {
 			k.clock = n.now + int8(s.wakeClock)
 			k.token, k.since = n.parked, n.since
 			switch {
-			case s.mayClear(s.limits, at(int(k.markAt)), at(int(k.clock)), min(int(k.token), 1)):
+			case s.mayClear(s.limits, s.at(int(k.markAt)), s.at(int(k.clock)), min(int(k.token), 1)):
 				k.step = wClear
-			case k.token == 0 || !s.mayGo(s.limits, !n.closed, at(int(k.since)-1), s.parkClock(n, s.wakeClock)):
+			case k.token == 0 || !s.mayGo(s.limits, !n.closed, s.at(int(k.since)-1), s.parkClock(n, s.wakeClock)):
 				return end(n)
 			default:
 				if k.step = wSendParked; s.deleteFirst {
@@ -587,14 +659,19 @@ func (s search) wakeParked(w world, i int, name string, add adder) {
 	}
 }
 
-// coming tells whether a row for the bucket is under way: only then does it matter when exactly the bucket is read.
-func (w *world) coming(bucket int8) bool {
+// coming tells whether the hour holds a row or one for it is under way: only then does it matter when exactly the hour is read.
+func (s search) coming(w *world, hour int8) bool {
 	for _, h := range w.holders {
-		if h.step == hPutDue && h.bucket == bucket {
+		if h.step == hPutDue && number(s.hour(simRow{due: h.due})) == hour {
 			return true
 		}
 	}
-	return w.due[bucket+before] != 0
+	for _, r := range w.rows {
+		if r.token != 0 && number(s.hour(r)) == hour {
+			return true
+		}
+	}
+	return false
 }
 
 func abs(n int) int { return max(n, -n) }
@@ -627,44 +704,44 @@ func (s search) canonical(w *world) {
 // forget drops what decides nothing any more: times that are long ago, and the names of tokens, of which only matters which are the same.
 func (s search) forget(w *world) {
 	const longAgo = -40
-	holder, waker, last := at(int(w.now)+s.holderClock), at(int(w.now)+s.wakeClock), at(int(s.ticks)+s.wakeClock)
+	holder, waker, last := s.at(int(w.now)+s.holderClock), s.at(int(w.now)+s.wakeClock), s.at(int(s.ticks)+s.wakeClock)
 	mark := func(stamp *int8) {
-		if s.mayClear(s.limits, at(int(*stamp)), waker, 0) {
+		if s.mayClear(s.limits, s.at(int(*stamp)), waker, 0) {
 			*stamp = longAgo
-		} else if !s.mayClear(s.limits, at(int(*stamp)), last, 0) {
+		} else if !s.mayClear(s.limits, s.at(int(*stamp)), last, 0) {
 			*stamp = s.ticks
 		}
 	}
 	since := func(stamp *uint8) {
-		if *stamp > 1 && (s.limits.LongestPark > maxTicks*tick || min(holder.Sub(at(int(*stamp)-1)), waker.Sub(at(int(*stamp)-1))) >= s.limits.LongestPark) {
+		if *stamp > 1 && (s.limits.LongestPark > maxTicks*tick || min(holder.Sub(s.at(int(*stamp)-1)), waker.Sub(s.at(int(*stamp)-1))) >= s.limits.LongestPark) {
 			*stamp = 1
 		}
 	}
 	var parked, marks tokens
-	var due [buckets]tokens
+	var due dueTokens
 	parked.rename(&w.parked)
 	marks.rename(&w.mark)
 	if since(&w.since); w.mark != 0 {
 		mark(&w.markAt)
 	}
-	for b := range w.due {
-		due[b].rename(&w.due[b])
+	for i := range w.rows {
+		due.of(w.rows[i].due).rename(&w.rows[i].token)
 	}
 	for i := range w.queue {
 		since(&w.queue[i].since)
 	}
 	for i := range w.holders {
 		h := &w.holders[i]
-		if h.cached > 0 && !s.marked(s.limits, at(int(h.cached)-1), holder) {
+		if h.cached > 0 && !s.marked(s.limits, s.at(int(h.cached)-1), holder) {
 			h.cached = 0
 		}
 		switch since(&h.since); h.step {
 		case hPutDue:
-			due[h.bucket+before].rename(&h.token)
+			due.of(h.due).rename(&h.token)
 		case hPutParked:
 			parked.rename(&h.token)
 		case hAck:
-			h.bucket, h.stamp, h.since = 0, 0, 0
+			h.due, h.stamp, h.since = 0, 0, 0
 		}
 		if h.step == hPutParked && !s.rowBeforeMark {
 			h.stamp = 0
@@ -674,7 +751,7 @@ func (s search) forget(w *world) {
 		k := &w.wakers[i]
 		switch since(&k.since); k.step {
 		case wSend, wDelete:
-			due[k.bucket+before].rename(&k.token)
+			due.of(k.due).rename(&k.token)
 		case wSendParked, wDeleteParked:
 			k.clock, k.mark, k.markAt = 0, 0, 0
 			parked.rename(&k.token)
@@ -701,6 +778,23 @@ func (t *tokens) rename(token *uint8) {
 			return
 		}
 	}
+}
+
+// dueTokens are the tokens of rows, by when they are due.
+type dueTokens [roomRows + 4]struct {
+	used   bool
+	due    int8
+	tokens tokens
+}
+
+func (d *dueTokens) of(due int8) *tokens {
+	for i := range d {
+		if e := &d[i]; !e.used || e.due == due {
+			e.used, e.due = true, due
+			return &e.tokens
+		}
+	}
+	panic("there are more due rows under way than the search can tell apart")
 }
 
 // ends tells that the delivery will come to its end whatever happens now: a message lies on the queue, or was just received, and nothing keeps
@@ -735,9 +829,14 @@ func (m simMessage) key() uint32 {
 // run explores everything and gives a counterexample in words, or "".
 func (s search) run() (counterexample string, explored int) {
 	start := world{left: s.left, closed: s.closed}
-	start.send(simMessage{})
+	for _, due := range s.backlog {
+		start.setRow(int8(due), 1)
+	}
+	if len(s.backlog) == 0 {
+		start.send(simMessage{})
+	}
 	if !s.noWatermark {
-		s.write(&start, tickOf(s.limits.FirstMinute(0, false, began)))
+		s.write(&start, s.limits.FirstHour(0, false, s.at(0).Add(-s.behind)))
 	}
 	s.canonical(&start)
 	index := map[world]int32{start: 0}
@@ -747,7 +846,7 @@ func (s search) run() (counterexample string, explored int) {
 		who, what string
 		minute    int
 	}
-	origin := []from{{-1, "", "a delivery message lies on the queue", 0}}
+	origin := []from{{-1, "", "a delivery message lies on the queue, or its row in the room", 0}}
 	var edges [][2]int32
 	story := func(i int32, end string) string {
 		var lines []string
@@ -799,8 +898,8 @@ func (s search) run() (counterexample string, explored int) {
 // stray tells that there is a row which no run visits. While the message of its delivery comes back, that is not lost; but the row would
 // stay for ever, and be counted.
 func (s search) stray(w *world) bool {
-	for b, token := range w.due {
-		if token != 0 && w.watermark > 0 && b < int(w.watermark)-1 {
+	for _, r := range w.rows {
+		if r.token != 0 && w.watermark > 0 && number(s.hour(r)) < w.watermark {
 			return true
 		}
 	}
@@ -849,17 +948,19 @@ func firstStuck(all []world, edges [][2]int32) int32 {
 
 // settings are mixtures of circumstances, each small enough to be explored in full.
 func settings() map[string]setting {
-	limits := Limits{FunctionTimeout: 2 * tick, ClockSkew: tick, MarkCache: tick, LongestPark: 1000 * time.Hour}
+	limits := Limits{FunctionTimeout: 2 * tick, ClockSkew: tick, MarkCache: tick, LongestPark: 1000 * time.Hour, LongestDelay: 15 * time.Minute}
 	short, soon := limits, limits
 	short.FunctionTimeout = tick
 	soon.LongestPark = 4 * tick
+	const third = 44 * time.Minute // the third tick is in the last minute of its hour
 	return map[string]setting{
-		"one waker":          {limits: limits, ticks: 9, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, waits: []int{3}, left: budgets{wait: 1, unsent: 1}},
-		"two wakers":         {limits: limits, ticks: 6, holders: 1, wakers: 2, holderClock: -1, waits: []int{3}, left: budgets{wait: 1}},
-		"repeated put":       {limits: limits, ticks: 5, holders: 1, wakers: 1, waits: []int{3}, left: budgets{wait: 1, unanswered: 1}},
-		"overdue":            {limits: limits, ticks: 6, holders: 1, wakers: 1, waits: []int{-7, 1}, left: budgets{wait: 1}},
-		"far ahead":          {limits: limits, ticks: 10, holders: 1, wakers: 1, wakeClock: 1, waits: []int{6}, left: budgets{wait: 1}},
-		"new room":           {limits: limits, ticks: 8, holders: 1, wakers: 1, wakeClock: 1, waits: []int{3}, noWatermark: true, left: budgets{wait: 1}},
+		"one waker":          {limits: limits, ticks: 9, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, past: third, waits: []int{3, 4}, left: budgets{wait: 2, unanswered: 1, unsent: 1}},
+		"two wakers":         {limits: limits, ticks: 6, holders: 1, wakers: 2, holderClock: -1, past: 4 * time.Minute, behind: time.Hour, waits: []int{3}, left: budgets{wait: 1, unsent: 1}},
+		"repeated put":       {limits: limits, ticks: 5, holders: 1, wakers: 1, past: third, waits: []int{3, 5}, left: budgets{wait: 2, unanswered: 2}},
+		"overdue":            {limits: limits, ticks: 6, holders: 1, wakers: 1, past: 30 * time.Minute, waits: []int{-7, 1}, left: budgets{wait: 1}},
+		"far ahead":          {limits: limits, ticks: 10, holders: 1, wakers: 1, wakeClock: 1, past: 30 * time.Minute, waits: []int{6}, left: budgets{wait: 1}},
+		"new room":           {limits: limits, ticks: 8, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, past: third, waits: []int{3}, noWatermark: true, left: budgets{wait: 1}},
+		"outage":             {limits: limits, ticks: 1, holders: 1, wakers: 2, past: 55 * time.Minute, behind: 2 * time.Hour, backlog: []int{-30, -29}, waits: []int{3}, left: budgets{wait: 1, unsent: 2}},
 		"parked":             {limits: limits, ticks: 12, holders: 2, wakers: 1, holderClock: 1, wakeClock: -1, closed: true, left: budgets{toggle: 1, unsent: 1}},
 		"parked later":       {limits: short, ticks: 8, holders: 1, wakers: 1, closed: true, left: budgets{toggle: 3}},
 		"parked twice":       {limits: limits, ticks: 2, holders: 2, wakers: 1, closed: true, left: budgets{toggle: 3}},
@@ -914,33 +1015,58 @@ func brokenRules() map[string]brokenRule {
 	broken("parked again", "a put is repeated with its token", func(r *rules) { r.repeatsKeepIt = true })
 	broken("parked twice", "deletes ask for no token", func(r *rules) { r.mayDelete = func(string, string) bool { return true } })
 	broken("one waker", "deleted before sent", func(r *rules) { r.deleteFirst = true })
-	broken("overdue", "put closer than the least distance", func(r *rules) { r.tooSoon = func(time.Time, time.Time) bool { return false } })
-	broken("far ahead", "look-ahead longer than the least distance", func(r *rules) {
-		r.lastMinute = func(now time.Time) Minute { return MinuteOf(now.Add(MinDistance + LookAhead)) }
+	broken("overdue", "put closer than the least distance", func(r *rules) { r.tooSoon = func(Limits, time.Time, time.Time) bool { return false } })
+	broken("far ahead", "look-ahead longer than what a queue can delay", func(r *rules) {
+		longer := func(l Limits) Limits { l.LongestDelay *= 3; return l }
+		r.lastHour = func(l Limits, now time.Time) Hour { return longer(l).LastHour(now) }
+		r.reach = func(l Limits, h Hour, now time.Time) (time.Time, bool) { return longer(l).Reach(h, now) }
 	})
-	broken("one waker", "buckets closed as soon as they have ended", func(r *rules) {
-		r.mayClose = func(_ Limits, m Minute, now time.Time, left int) bool { return left == 0 && now.After(m.End()) }
+	broken("far ahead", "hours are always read whole", func(r *rules) {
+		r.reach = func(l Limits, h Hour, now time.Time) (time.Time, bool) {
+			until, _ := l.Reach(h, now)
+			return until, true
+		}
 	})
-	broken("one waker", "buckets closed as soon as they are empty", func(r *rules) {
-		r.mayClose = func(_ Limits, _ Minute, _ time.Time, left int) bool { return left == 0 }
+	broken("one waker", "the end of an hour is never looked at", func(r *rules) {
+		r.reach = func(l Limits, h Hour, now time.Time) (time.Time, bool) {
+			until, _ := l.Reach(h, now)
+			if end := h.End().Add(-time.Minute); end.Before(until) {
+				until = end
+			}
+			return until, false
+		}
 	})
-	broken("one waker", "buckets closed with rows in them", func(r *rules) {
-		r.mayClose = func(l Limits, m Minute, now time.Time, _ int) bool { return l.MayClose(m, now, 0) }
+	broken("one waker", "hours closed as soon as they have ended", func(r *rules) {
+		r.mayClose = func(_ Limits, h Hour, now time.Time, left int) bool { return left == 0 && now.After(h.End()) }
 	})
-	broken("one waker", "buckets closed out of order", func(r *rules) {
-		r.advance = func(watermark, m Minute, mayClose bool) Minute {
+	broken("one waker", "hours closed as soon as nothing is within reach", func(r *rules) {
+		r.mayClose = func(_ Limits, _ Hour, _ time.Time, left int) bool { return left == 0 }
+	})
+	broken("one waker", "hours closed with rows in them", func(r *rules) {
+		r.mayClose = func(l Limits, h Hour, now time.Time, _ int) bool { return l.MayClose(h, now, 0) }
+	})
+	broken("outage", "hours closed out of order", func(r *rules) {
+		r.advance = func(watermark, h Hour, mayClose bool) Hour {
 			if mayClose {
-				return m + 1
+				return h + 1
 			}
 			return watermark
 		}
 	})
-	broken("two wakers", "the watermark moves backward", func(r *rules) { r.mayAdvance = func(Minute, bool, Minute) bool { return true } })
+	broken("two wakers", "the watermark moves backward", func(r *rules) { r.mayAdvance = func(Hour, bool, Hour) bool { return true } })
 	broken("new room", "a new watermark begins at the present", func(r *rules) {
-		r.firstMinute = func(_ Limits, _ Minute, _ bool, began time.Time) Minute { return MinuteOf(began) }
+		r.firstHour = func(_ Limits, _ Hour, _ bool, began time.Time) Hour { return HourOf(began) }
+	})
+	broken("new room", "a new watermark begins at the oldest row, or at the present", func(r *rules) {
+		r.firstHour = func(_ Limits, oldest Hour, found bool, began time.Time) Hour {
+			if found {
+				return min(oldest, HourOf(began))
+			}
+			return HourOf(began)
+		}
 	})
 	broken("new room", "a new watermark forgets older rows", func(r *rules) {
-		r.firstMinute = func(l Limits, _ Minute, _ bool, began time.Time) Minute { return l.FirstMinute(0, false, began) }
+		r.firstHour = func(l Limits, _ Hour, _ bool, began time.Time) Hour { return l.FirstHour(0, false, began) }
 	})
 	broken("parked", "marked after the row", func(r *rules) { r.rowBeforeMark = true })
 	broken("parked later", "a mark is relied on for ever", func(r *rules) { r.marked = func(Limits, time.Time, time.Time) bool { return true } })

@@ -43,6 +43,12 @@ type Ref struct{ Bucket, Key, Token string }
 // Ref gives the reference to the row as it is.
 func (r Row) Ref() Ref { return Ref{r.Bucket, r.Key, r.Token} }
 
+// Held says whether the row holds a delivery, or may: it is no mark and no progress.
+func (r Row) Held() bool {
+	kind := ParseBucket(r.Bucket).Kind
+	return kind != Marks && kind != Progress
+}
+
 // Page is a part of a bucket.
 type Page struct {
 	Rows []Row
@@ -55,7 +61,7 @@ type Cursor struct{ Bucket, Key string }
 // State is what the wakers know of each other.
 type State struct {
 	// Watermarks are the oldest buckets that are not closed, by shard. A shard that is missing has never been visited.
-	Watermarks map[int]Minute
+	Watermarks map[int]Hour
 	Scan       Scan
 }
 
@@ -64,7 +70,7 @@ type Scan struct {
 	Token  string // changes with every write
 	Began  time.Time
 	After  Cursor
-	Oldest map[int]Minute // oldest due bucket found so far, by shard
+	Oldest map[int]Hour // oldest due bucket found so far, by shard
 	Done   bool
 }
 
@@ -80,15 +86,25 @@ type Store interface {
 	Put(ctx context.Context, rows []Row) []error
 	// Delete deletes each row if MayDelete permits it, and refuses with ErrRefused if not. A row that is gone counts as deleted.
 	Delete(ctx context.Context, refs []Ref) []error
-	// Read reads rows of a bucket in the order of their keys, those after the key after, at most limit of them.
-	Read(ctx context.Context, bucket, after string, limit int) (Page, error)
-	// State reads the watermarks and the scan.
+	// Read reads rows of a bucket in the order of their keys, those after the key after and before the key before ("": no bound), at most
+	// limit of them.
+	Read(ctx context.Context, bucket, after, before string, limit int) (Page, error)
+	// State reads the watermarks and the scan, in one call.
 	State(ctx context.Context) (State, error)
 	// Advance writes a shard's watermark if MayAdvance permits it, and refuses with ErrRefused if not.
-	Advance(ctx context.Context, shard int, to Minute) error
+	Advance(ctx context.Context, shard int, to Hour) error
 	// SaveScan writes the progress of a scan if the stored one still has the token was ("": there is none), and refuses with ErrRefused if not.
 	SaveScan(ctx context.Context, was string, scan Scan) error
 	// Buckets scans the room: the names of the buckets that the rows of the next page lie in, each once, and where to go on. It may be
 	// a second behind.
 	Buckets(ctx context.Context, after Cursor) ([]string, Cursor, error)
+}
+
+// Lister lists what is held, for those who search and those who keep the books. The drivers implement it besides Store; it needs no more
+// than the right to read.
+type Lister interface {
+	// Rows lists, page by page, the rows that hold deliveries, and those that this release does not know: all but marks and progress. A page
+	// may be empty; the zero Cursor is the end. What was held before the first page is asked for and is still held after the last, as the same row, is
+	// listed, once; what is put or deleted meanwhile may be or not.
+	Rows(ctx context.Context, after Cursor) ([]Row, Cursor, error)
 }

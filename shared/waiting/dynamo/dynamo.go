@@ -5,13 +5,13 @@
 // Partition key "bucket" (S), sort key "row" (S), no TTL: a row that time deletes is a delivery that is lost. Attributes of a row: token (S);
 // at (N, milliseconds since 1970: due time, held since, or written at, by the kind of bucket); destination, trace (S); form (N) and body (B), the
 // message. Names of buckets are those of waiting.Bucket. In the bucket "progress" lie the watermarks, rows "watermark#0" and so on with the attribute
-// minute (N, minutes since 1970), and the row "scan" with token, began (N, milliseconds), afterBucket, afterRow (S), oldest (M of N) and done (BOOL).
+// hour (N, hours since 1970), and the row "scan" with token, began (N, milliseconds), afterBucket, afterRow (S), oldest (M of N) and done (BOOL).
 //
 // # Calls
 //
 // Rows are put 25 to a call by BatchWriteItem and deleted 25 to a call by BatchExecuteStatement of conditional DELETEs; where the account
 // refuses PartiQL, one by one by DeleteItem. Holding deliveries needs the permission dynamodb:BatchWriteItem alone; waking them
-// dynamodb:Query, Scan, UpdateItem, BatchWriteItem, PartiQLDelete and DeleteItem.
+// dynamodb:Query, Scan, UpdateItem, BatchWriteItem, PartiQLDelete and DeleteItem; listing them dynamodb:Scan.
 //
 // # Errors
 //
@@ -70,7 +70,10 @@ type Store struct {
 	oneByOne atomic.Int64 // deletes avoid PartiQL until then, in nanoseconds since 1970
 }
 
-var _ waiting.Store = (*Store)(nil)
+var (
+	_ waiting.Store  = (*Store)(nil)
+	_ waiting.Lister = (*Store)(nil)
+)
 
 // What DynamoDB takes at most in one call.
 const (
@@ -187,9 +190,12 @@ func (s *Store) deleteOne(ctx context.Context, ref waiting.Ref) error {
 	return nil
 }
 
-// Read implements waiting.Store with one consistent Query, which reads a megabyte at most.
-func (s *Store) Read(ctx context.Context, bucket, after string, limit int) (waiting.Page, error) {
-	out, err := s.query(ctx, bucket, after, limit)
+// Read implements waiting.Store with one consistent Query, which reads a megabyte at most, and nothing but the rows between the bounds.
+func (s *Store) Read(ctx context.Context, bucket, after, before string, limit int) (waiting.Page, error) {
+	if before != "" && after >= before {
+		return waiting.Page{}, nil // there is nothing between, and DynamoDB refuses to begin outside the bounds
+	}
+	out, err := s.query(ctx, bucket, after, before, limit)
 	if err != nil {
 		return waiting.Page{}, err
 	}
@@ -200,17 +206,21 @@ func (s *Store) Read(ctx context.Context, bucket, after string, limit int) (wait
 	return page, nil
 }
 
-func (s *Store) query(ctx context.Context, bucket, after string, limit int) (*dynamodb.QueryOutput, error) {
+// query bounds the keys from above by a condition and from below by where to begin: DynamoDB takes only one condition on a sort key.
+func (s *Store) query(ctx context.Context, bucket, after, before string, limit int) (*dynamodb.QueryOutput, error) {
 	in := &dynamodb.QueryInput{
 		TableName: &s.table, ConsistentRead: aws.Bool(true), Limit: aws.Int32(int32(limit)),
 		KeyConditionExpression:    aws.String("#bucket = :bucket"),
 		ExpressionAttributeNames:  map[string]string{"#bucket": attrBucket},
 		ExpressionAttributeValues: attributes{":bucket": str(bucket)},
 	}
-	if after != "" {
-		in.KeyConditionExpression = aws.String("#bucket = :bucket AND #row > :row")
+	if before != "" {
+		in.KeyConditionExpression = aws.String("#bucket = :bucket AND #row < :before")
 		in.ExpressionAttributeNames["#row"] = attrRow
-		in.ExpressionAttributeValues[":row"] = str(after)
+		in.ExpressionAttributeValues[":before"] = str(before)
+	}
+	if after != "" {
+		in.ExclusiveStartKey = key(bucket, after)
 	}
 	out, err := s.client.Query(ctx, in)
 	if err != nil {
@@ -230,8 +240,8 @@ var progress = waiting.Bucket{Kind: waiting.Progress}.Name()
 
 // State implements waiting.Store with one consistent Query.
 func (s *Store) State(ctx context.Context) (waiting.State, error) {
-	state := waiting.State{Watermarks: map[int]waiting.Minute{}}
-	out, err := s.query(ctx, progress, "", maxProgressRows)
+	state := waiting.State{Watermarks: map[int]waiting.Hour{}}
+	out, err := s.query(ctx, progress, "", "", maxProgressRows)
 	if err != nil {
 		return state, err
 	}
@@ -239,7 +249,7 @@ func (s *Store) State(ctx context.Context) (waiting.State, error) {
 		row := text(item, attrRow)
 		if shard, ok := strings.CutPrefix(row, watermarkPrefix); ok {
 			if n, err := strconv.Atoi(shard); err == nil {
-				state.Watermarks[n] = waiting.Minute(number(item[attrMinute]))
+				state.Watermarks[n] = waiting.Hour(number(item[attrHour]))
 			}
 		}
 		if row == scanRow {
@@ -250,11 +260,11 @@ func (s *Store) State(ctx context.Context) (waiting.State, error) {
 }
 
 // Advance implements waiting.Store with a conditional UpdateItem.
-func (s *Store) Advance(ctx context.Context, shard int, to waiting.Minute) error {
+func (s *Store) Advance(ctx context.Context, shard int, to waiting.Hour) error {
 	return s.update(ctx, "advance", watermarkPrefix+strconv.Itoa(shard), &dynamodb.UpdateItemInput{
-		UpdateExpression:          aws.String("SET #minute = :to"),
-		ConditionExpression:       aws.String("attribute_not_exists(#minute) OR #minute < :to"),
-		ExpressionAttributeNames:  map[string]string{"#minute": attrMinute},
+		UpdateExpression:          aws.String("SET #hour = :to"),
+		ConditionExpression:       aws.String("attribute_not_exists(#hour) OR #hour < :to"),
+		ExpressionAttributeNames:  map[string]string{"#hour": attrHour},
 		ExpressionAttributeValues: attributes{":to": num(int64(to))},
 	})
 }
@@ -300,6 +310,26 @@ func (s *Store) Buckets(ctx context.Context, after waiting.Cursor) ([]string, wa
 	}
 	next := waiting.Cursor{Bucket: text(out.LastEvaluatedKey, attrBucket), Key: text(out.LastEvaluatedKey, attrRow)}
 	return slices.Sorted(maps.Keys(names)), next, nil
+}
+
+// Rows implements waiting.Lister with one consistent Scan, which reads a megabyte at most. It costs a read unit for every 4 KB of the whole
+// table, marks and progress included.
+func (s *Store) Rows(ctx context.Context, after waiting.Cursor) ([]waiting.Row, waiting.Cursor, error) {
+	in := &dynamodb.ScanInput{TableName: &s.table, ConsistentRead: aws.Bool(true)}
+	if after != (waiting.Cursor{}) {
+		in.ExclusiveStartKey = key(after.Bucket, after.Key)
+	}
+	out, err := s.client.Scan(ctx, in)
+	if err != nil {
+		return nil, after, s.failed("scan", after.Bucket, after.Key, err)
+	}
+	var rows []waiting.Row
+	for _, item := range out.Items {
+		if row := decode(item); row.Held() {
+			rows = append(rows, row)
+		}
+	}
+	return rows, waiting.Cursor{Bucket: text(out.LastEvaluatedKey, attrBucket), Key: text(out.LastEvaluatedKey, attrRow)}, nil
 }
 
 // chunks calls do for n entries, most of them at a time, with bounded concurrency, and returns when all calls have ended.

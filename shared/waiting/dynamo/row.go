@@ -20,7 +20,7 @@ const (
 	attrForm        = "form"
 	attrBody        = "body"
 
-	attrMinute      = "minute"
+	attrHour        = "hour"
 	attrBegan       = "began"
 	attrAfterBucket = "afterBucket"
 	attrAfterRow    = "afterRow"
@@ -70,8 +70,8 @@ func decode(item attributes) waiting.Row {
 // encodeScan gives the values of the expression in SaveScan.
 func encodeScan(s waiting.Scan) attributes {
 	oldest := attributes{}
-	for shard, m := range s.Oldest {
-		oldest[strconv.Itoa(shard)] = num(int64(m))
+	for shard, h := range s.Oldest {
+		oldest[strconv.Itoa(shard)] = num(int64(h))
 	}
 	return attributes{
 		":token": str(s.Token), ":began": num(millis(s.Began)), ":afterBucket": str(s.After.Bucket), ":afterRow": str(s.After.Key),
@@ -88,10 +88,10 @@ func decodeScan(item attributes) waiting.Scan {
 		s.Done = done.Value
 	}
 	if oldest, ok := item[attrOldest].(*types.AttributeValueMemberM); ok && len(oldest.Value) > 0 {
-		s.Oldest = map[int]waiting.Minute{}
-		for shard, m := range oldest.Value {
+		s.Oldest = map[int]waiting.Hour{}
+		for shard, h := range oldest.Value {
 			if n, err := strconv.Atoi(shard); err == nil {
-				s.Oldest[n] = waiting.Minute(number(m))
+				s.Oldest[n] = waiting.Hour(number(h))
 			}
 		}
 	}

@@ -159,7 +159,8 @@ func TestReadsAreConsistentAndScansAreNot(t *testing.T) {
 		read func() error
 		want float64
 	}{
-		"read":    {func() error { _, err := s.Read(t.Context(), "b", "", 10); return err }, 1},
+		"read":    {func() error { _, err := s.Read(t.Context(), "b", "", "", 10); return err }, 1},
+		"rows":    {func() error { _, _, err := s.Rows(t.Context(), waiting.Cursor{}); return err }, 1},
 		"state":   {func() error { _, err := s.State(t.Context()); return err }, 1},
 		"buckets": {func() error { _, _, err := s.Buckets(t.Context(), waiting.Cursor{}); return err }, 0.5},
 	} {
@@ -308,7 +309,7 @@ func TestOddRowsAreUnreadableAndKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	page, err := s.Read(t.Context(), "odd", "", 10)
+	page, err := s.Read(t.Context(), "odd", "", "", 10)
 	if err != nil || len(page.Rows) != 4 {
 		t.Fatalf("%d rows, %v", len(page.Rows), err)
 	}
@@ -341,7 +342,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 				t.Fatal(err)
 			}
 			rows, refs := manyRows(1)
-			_, readErr := s.Read(t.Context(), "b", "", 1)
+			_, readErr := s.Read(t.Context(), "b", "", "", 1)
 			for _, err := range []error{s.Put(t.Context(), rows)[0], s.Delete(t.Context(), refs)[0], readErr} {
 				if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, waiting.ErrUnknown) {
 					t.Errorf("error %v", err)

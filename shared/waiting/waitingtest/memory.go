@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/waybillhq/waybill/shared/waiting"
@@ -16,25 +15,28 @@ import (
 type Memory struct {
 	mu         sync.Mutex
 	buckets    map[string]map[string]waiting.Row
-	watermarks map[int]waiting.Minute
+	watermarks map[int]waiting.Hour
 	scan       waiting.Scan
 
-	// PageRows is how many rows a page of Read or Buckets holds at most. Default 1000.
+	// PageRows is how many rows a page of Read, Buckets or Rows holds at most. Default 1000.
 	PageRows int
 }
 
-var _ waiting.Store = (*Memory)(nil)
+var (
+	_ waiting.Store  = (*Memory)(nil)
+	_ waiting.Lister = (*Memory)(nil)
+)
 
 // NewMemory makes an empty store.
 func NewMemory() *Memory {
-	return &Memory{buckets: map[string]map[string]waiting.Row{}, watermarks: map[int]waiting.Minute{}}
+	return &Memory{buckets: map[string]map[string]waiting.Row{}, watermarks: map[int]waiting.Hour{}}
 }
 
 // Harness gives the store with its second way in. It has no faults to inject.
-func (m *Memory) Harness() Harness { return Harness{Store: m, Rows: m.Rows} }
+func (m *Memory) Harness() Harness { return Harness{Store: m, Rows: m.All} }
 
-// Rows gives all rows, marks included, by bucket and key.
-func (m *Memory) Rows() []waiting.Row {
+// All gives all rows, marks included, by bucket and key.
+func (m *Memory) All() []waiting.Row {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var rows []waiting.Row
@@ -112,23 +114,25 @@ func (m *Memory) pageRows() int {
 }
 
 // Read implements waiting.Store.
-func (m *Memory) Read(ctx context.Context, bucket, after string, limit int) (waiting.Page, error) {
+func (m *Memory) Read(ctx context.Context, bucket, after, before string, limit int) (waiting.Page, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := over(ctx); err != nil {
 		return waiting.Page{}, err
 	}
-	keys := slices.Sorted(maps.Keys(m.buckets[bucket]))
-	first, _ := slices.BinarySearch(keys, after)
-	if first < len(keys) && keys[first] == after {
-		first++
-	}
-	var page waiting.Page
-	for _, key := range keys[first:] {
-		if len(page.Rows) == min(limit, m.pageRows()) {
-			page.Next = page.Rows[len(page.Rows)-1].Key
-			break
+	var keys []string
+	for key := range m.buckets[bucket] {
+		if key > after && (before == "" || key < before) {
+			keys = append(keys, key)
 		}
+	}
+	slices.Sort(keys)
+	var page waiting.Page
+	if most := min(limit, m.pageRows()); len(keys) > most {
+		keys = keys[:most]
+		page.Next = keys[most-1]
+	}
+	for _, key := range keys {
 		row := m.buckets[bucket][key]
 		row.Body = slices.Clone(row.Body)
 		page.Rows = append(page.Rows, row)
@@ -146,7 +150,7 @@ func (m *Memory) State(ctx context.Context) (waiting.State, error) {
 }
 
 // Advance implements waiting.Store.
-func (m *Memory) Advance(ctx context.Context, shard int, to waiting.Minute) error {
+func (m *Memory) Advance(ctx context.Context, shard int, to waiting.Hour) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := over(ctx); err != nil {
@@ -177,23 +181,34 @@ func (m *Memory) SaveScan(ctx context.Context, was string, scan waiting.Scan) er
 
 // Buckets implements waiting.Store. It scans in the order of buckets and keys.
 func (m *Memory) Buckets(ctx context.Context, after waiting.Cursor) ([]string, waiting.Cursor, error) {
-	if err := over(ctx); err != nil {
-		return nil, waiting.Cursor{}, err
-	}
+	rows, next, err := m.scanPage(ctx, after)
 	var names []string
-	seen := 0
-	for _, r := range m.Rows() {
-		if strings.Compare(r.Bucket, after.Bucket) < 0 || r.Bucket == after.Bucket && r.Key <= after.Key {
+	for _, r := range rows {
+		names = append(names, r.Bucket)
+	}
+	return slices.Compact(names), next, err
+}
+
+// Rows implements waiting.Lister. It scans in the order of buckets and keys.
+func (m *Memory) Rows(ctx context.Context, after waiting.Cursor) ([]waiting.Row, waiting.Cursor, error) {
+	rows, next, err := m.scanPage(ctx, after)
+	return slices.DeleteFunc(rows, func(r waiting.Row) bool { return !r.Held() }), next, err
+}
+
+func (m *Memory) scanPage(ctx context.Context, after waiting.Cursor) (rows []waiting.Row, next waiting.Cursor, err error) {
+	if err := over(ctx); err != nil {
+		return nil, after, err
+	}
+	for _, r := range m.All() {
+		if r.Bucket < after.Bucket || r.Bucket == after.Bucket && r.Key <= after.Key {
 			continue
 		}
-		if seen == m.pageRows() {
-			return names, after, nil
+		if len(rows) == m.pageRows() {
+			last := rows[len(rows)-1]
+			return rows, waiting.Cursor{Bucket: last.Bucket, Key: last.Key}, nil
 		}
-		seen++
-		after = waiting.Cursor{Bucket: r.Bucket, Key: r.Key}
-		if len(names) == 0 || names[len(names)-1] != r.Bucket {
-			names = append(names, r.Bucket)
-		}
+		r.Body = slices.Clone(r.Body)
+		rows = append(rows, r)
 	}
-	return names, waiting.Cursor{}, nil
+	return rows, waiting.Cursor{}, nil
 }

@@ -48,11 +48,13 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"only the token that was read deletes", testDelete},
 		{"one of many deletes is refused", testDeleteMany},
 		{"pages in the order of keys", testPages},
+		{"keys between bounds", testBounds},
 		{"large rows", testLarge},
 		{"watermarks move forward only", testAdvance},
-		{"one of many advances to each minute", testAdvanceConcurrently},
+		{"one of many advances to each hour", testAdvanceConcurrently},
 		{"scan progress changes hands by token", testSaveScan},
 		{"scan names every bucket", testBuckets},
+		{"every row that holds a delivery is listed once", testList},
 		{"nothing is nothing", testEmpty},
 		{"faults", testFaults},
 	} {
@@ -98,7 +100,7 @@ func read(t *testing.T, h Harness, bucket string) []waiting.Row {
 	t.Helper()
 	var rows []waiting.Row
 	for after, pages := "", 0; pages == 0 || after != ""; pages++ {
-		page, err := h.Store.Read(t.Context(), bucket, after, 1000)
+		page, err := h.Store.Read(t.Context(), bucket, after, "", 1000)
 		ok(t, err)
 		rows, after = append(rows, page.Rows...), page.Next
 	}
@@ -161,7 +163,7 @@ func testPages(t *testing.T, h Harness) {
 	for _, limit := range []int{1, 10, 57, 1000} {
 		var got []waiting.Row
 		for after := ""; ; {
-			page, err := h.Store.Read(t.Context(), "b", after, limit)
+			page, err := h.Store.Read(t.Context(), "b", after, "", limit)
 			ok(t, err)
 			if len(page.Rows) > limit || len(got) > len(rows) {
 				t.Fatalf("limit %d: a page of %d rows, %d in all", limit, len(page.Rows), len(got))
@@ -173,9 +175,54 @@ func testPages(t *testing.T, h Harness) {
 		}
 		check(t, fmt.Sprintf("pages of %d", limit), got, rows...)
 	}
-	page, err := h.Store.Read(t.Context(), "b", "003", 2) // a key that is not there
+	page, err := h.Store.Read(t.Context(), "b", "003", "", 2) // a key that is not there
 	ok(t, err)
 	check(t, "after a key that is gone", page.Rows, rows[2], rows[3])
+}
+
+// between reads all rows of a bucket between two bounds, page by page.
+func between(t *testing.T, h Harness, bucket, after, before string, limit int) (rows []waiting.Row) {
+	t.Helper()
+	for pages := 0; ; pages++ {
+		page, err := h.Store.Read(t.Context(), bucket, after, before, limit)
+		ok(t, err)
+		rows = append(rows, page.Rows...)
+		if after = page.Next; after == "" {
+			return rows
+		}
+		if len(page.Rows) > limit || pages > 1000 {
+			t.Fatalf("limit %d: page %d has %d rows", limit, pages, len(page.Rows))
+		}
+	}
+}
+
+func testBounds(t *testing.T, h Harness) {
+	var rows []waiting.Row
+	for i := range 40 {
+		rows = append(rows, row("b", fmt.Sprintf("%03d#x", i*2), "t"))
+	}
+	ok(t, h.Store.Put(t.Context(), append(slices.Clone(rows), row("a", "010#x", "t"), row("c", "010#x", "t"), row("b", "z", "t")))...)
+	for _, test := range []struct {
+		after, before string
+		want          []waiting.Row
+	}{
+		{"", "010", rows[:5]}, // the bound is a prefix of a key
+		{"", "010#x", rows[:5]},
+		{"", "010#y", rows[:6]},
+		{"", "011", rows[:6]},
+		{"", "000", nil},
+		{"", "999", rows},
+		{"010#x", "020", rows[6:10]},
+		{"010#w", "020", rows[5:10]},
+		{"010#x", "012#x", nil},
+		{"010#x", "010#x", nil},
+		{"020", "010", nil},
+		{"078#x", "999", nil},
+	} {
+		for _, limit := range []int{1, 3, 1000} {
+			check(t, fmt.Sprintf("after %q, before %q, in pages of %d", test.after, test.before, limit), between(t, h, "b", test.after, test.before, limit), test.want...)
+		}
+	}
 }
 
 func testLarge(t *testing.T, h Harness) {
@@ -202,16 +249,16 @@ func testAdvance(t *testing.T, h Harness) {
 	// One shard after the other through numbers of different lengths, which as text would be in another order.
 	for _, step := range []struct {
 		shard   int
-		to      waiting.Minute
+		to      waiting.Hour
 		refused bool
-	}{{3, 9, false}, {3, 10, false}, {3, 10, true}, {3, 9, true}, {4, 2, false}, {3, 29_000_000, false}, {3, 28_999_999, true}, {3, 100, true}} {
+	}{{3, 9, false}, {3, 10, false}, {3, 10, true}, {3, 9, true}, {4, 2, false}, {3, 490_000, false}, {3, 489_999, true}, {3, 100, true}} {
 		if err := h.Store.Advance(t.Context(), step.shard, step.to); errors.Is(err, waiting.ErrRefused) != step.refused || !step.refused && err != nil {
 			t.Fatalf("%+v: %v", step, err)
 		}
 	}
 	state, err := h.Store.State(t.Context())
 	ok(t, err)
-	if want := map[int]waiting.Minute{3: 29_000_000, 4: 2}; !maps.Equal(state.Watermarks, want) {
+	if want := map[int]waiting.Hour{3: 490_000, 4: 2}; !maps.Equal(state.Watermarks, want) {
 		t.Fatalf("watermarks %v, want %v", state.Watermarks, want)
 	}
 	check(t, "rows", h.Rows())
@@ -221,7 +268,7 @@ func testAdvanceConcurrently(t *testing.T, h Harness) {
 	var wg sync.WaitGroup
 	errs := make([]error, 40)
 	for i := range errs {
-		wg.Go(func() { errs[i] = h.Store.Advance(t.Context(), 0, waiting.Minute(100+i/2)) })
+		wg.Go(func() { errs[i] = h.Store.Advance(t.Context(), 0, waiting.Hour(100+i/2)) })
 	}
 	wg.Wait()
 	for i := 0; i < len(errs); i += 2 {
@@ -242,7 +289,7 @@ func testSaveScan(t *testing.T, h Harness) {
 	if !reflect.DeepEqual(state.Scan, waiting.Scan{}) {
 		t.Fatalf("before the first scan: %+v", state.Scan)
 	}
-	first := waiting.Scan{Token: "a", Began: at, After: waiting.Cursor{Bucket: "b", Key: "k"}, Oldest: map[int]waiting.Minute{0: 7, 3: 29_000_000}}
+	first := waiting.Scan{Token: "a", Began: at, After: waiting.Cursor{Bucket: "b", Key: "k"}, Oldest: map[int]waiting.Hour{0: 7, 3: 490_000}}
 	second := waiting.Scan{Token: "b", Began: at.Add(time.Hour), Done: true}
 	for _, step := range []struct {
 		was     string
@@ -299,6 +346,39 @@ func testBuckets(t *testing.T, h Harness) {
 	}
 }
 
+func testList(t *testing.T, h Harness) {
+	lister, can := h.Store.(waiting.Lister)
+	if !can {
+		t.Skip("this store lists nothing")
+	}
+	var want, rows []waiting.Row
+	for i := range 9 {
+		for _, bucket := range []string{"2026-11-03T04#3", "parked#orders-crm#1", "later#1"} {
+			r := row(bucket, strconv.Itoa(i), "t")
+			r.Body = bytes.Repeat([]byte("x"), 100_000) // several pages of a database that reads a megabyte at a time
+			want = append(want, r)
+		}
+		rows = append(rows, waiting.MarkRow(fmt.Sprint("destination-", i), "t", at))
+	}
+	ok(t, h.Store.Put(t.Context(), append(rows, want...))...)
+	ok(t, h.Store.Advance(t.Context(), 1, 1), h.Store.SaveScan(t.Context(), "", waiting.Scan{Token: "a"}))
+	var got []waiting.Row
+	for after, pages := (waiting.Cursor{}), 0; pages == 0 || after != (waiting.Cursor{}); pages++ {
+		var page []waiting.Row
+		var err error
+		page, after, err = lister.Rows(t.Context(), after)
+		ok(t, err)
+		got = append(got, page...)
+		if pages > 100 {
+			t.Fatal("the list does not end")
+		}
+	}
+	order := func(a, b waiting.Row) int { return strings.Compare(a.Bucket+a.Key, b.Bucket+b.Key) }
+	slices.SortFunc(want, order)
+	slices.SortFunc(got, order)
+	check(t, "listed", got, want...)
+}
+
 func testEmpty(t *testing.T, h Harness) {
 	if errs := h.Store.Put(t.Context(), nil); len(errs) != 0 {
 		t.Errorf("put of nothing: %v", errs)
@@ -306,7 +386,7 @@ func testEmpty(t *testing.T, h Harness) {
 	if errs := h.Store.Delete(t.Context(), nil); len(errs) != 0 {
 		t.Errorf("delete of nothing: %v", errs)
 	}
-	if page, err := h.Store.Read(t.Context(), "nowhere", "", 10); err != nil || len(page.Rows) != 0 || page.Next != "" {
+	if page, err := h.Store.Read(t.Context(), "nowhere", "", "", 10); err != nil || len(page.Rows) != 0 || page.Next != "" {
 		t.Errorf("read of nothing: %+v, %v", page, err)
 	}
 	if names, next, err := h.Store.Buckets(t.Context(), waiting.Cursor{}); err != nil || len(names) != 0 || next != (waiting.Cursor{}) {
@@ -355,12 +435,16 @@ func testFaults(t *testing.T, h Harness) {
 		}
 		ok(t, h.Store.Delete(t.Context(), refs)...)
 		faulty(func() {
-			_, err := h.Store.Read(t.Context(), bucket, "", 10)
+			_, err := h.Store.Read(t.Context(), bucket, "", "", 10)
 			all("read", []error{err})
 			_, err = h.Store.State(t.Context())
 			all("state", []error{err})
 			_, _, err = h.Store.Buckets(t.Context(), waiting.Cursor{})
 			all("buckets", []error{err})
+			if lister, can := h.Store.(waiting.Lister); can {
+				_, _, err = lister.Rows(t.Context(), waiting.Cursor{})
+				all("rows", []error{err})
+			}
 			all("advance", []error{h.Store.Advance(t.Context(), 0, 1)})
 			all("save scan", []error{h.Store.SaveScan(t.Context(), "", waiting.Scan{Token: "a"})})
 		})
