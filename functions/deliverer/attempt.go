@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/batch"
@@ -14,6 +13,7 @@ import (
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/waiting"
 )
 
@@ -41,8 +41,10 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 			d.faults.Store(0)
 			granted = append(granted, j)
 		case g.Verdict == ledger.Busy:
+			telemetry.From(ctx).Count(telemetry.ClaimConflicts, 1)
 			outcomes[j.record] = d.busy(g.LeaseUntil, errors.New("another worker holds this delivery"))
 		case g.Verdict == ledger.Duplicate, g.Verdict == ledger.Stale:
+			telemetry.From(ctx).Count(telemetry.ClaimConflicts, 1)
 			outcomes[j.record] = nil
 		default: // what is not understood is never dropped
 			outcomes[j.record] = d.fault(fmt.Errorf("the ledger's verdict %q is unknown", g.Verdict))
@@ -136,6 +138,7 @@ func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 			unstarted = append(unstarted, j)
 			continue
 		}
+		telemetry.From(ctx).Count(telemetry.Attempts, 1)
 		if err := batch.Protect(func() error { return d.plan(ctx, j, futures) }); err != nil {
 			outcomes[j.record] = d.busy(j.grant.LeaseUntil, err)
 			continue
@@ -145,6 +148,7 @@ func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 		}
 	}
 	// Successes wait for no other's future: a queue that hangs would leave them unsettled, and their effects would be repeated.
+	telemetry.From(ctx).Count(telemetry.Delivered, len(delivered))
 	d.settle(ctx, delivered, outcomes)
 	d.send(ctx, futures, func(j *job, err error) {
 		if err != nil {
@@ -152,6 +156,7 @@ func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 			outcomes[j.record] = d.busy(j.grant.LeaseUntil, fmt.Errorf("the %s could not be sent: %w", j.plan.Future, err))
 			return
 		}
+		d.count(ctx, j)
 		durable = append(durable, j)
 	})
 	d.settle(ctx, durable, outcomes)
@@ -233,9 +238,10 @@ func (d *Deliverer) settle(ctx context.Context, jobs []*job, outcomes []error) {
 		switch ledger.AfterSettle(err, false) {
 		case ledger.Acknowledge:
 			outcomes[j.record] = nil
+			d.settled(ctx, &j.message, j.plan.State)
 		case ledger.Leave:
-			d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "stale owner", slog.String("delivery", string(j.message.Delivery)),
-				slog.String("destination", j.message.Destination), slog.Int("epoch", j.message.Epoch), slog.Int("attempt", j.message.Attempt))
+			telemetry.From(ctx).Count(telemetry.StaleOwners, 1)
+			d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "stale owner", j.subject().Attrs()...)
 			outcomes[j.record] = outcome.Retry(fmt.Errorf("stale owner: %w", err))
 		case ledger.SendOutcome:
 			outcomes[j.record] = d.busy(j.grant.LeaseUntil, fmt.Errorf("the result could not be written: %w", err))
@@ -282,27 +288,16 @@ func (d *Deliverer) release(ctx context.Context, jobs []*job, outcomes []error) 
 	for i, err := range d.cfg.Ledger.Release(ctx, claims, owners) {
 		if err != nil {
 			d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "release failed; the lease ends by itself",
-				slog.String("delivery", string(claims[i].Delivery)), slog.String("error", err.Error()))
+				telemetry.Text(telemetry.KeyDelivery, claims[i].Delivery), telemetry.Error(err))
 		}
 	}
 }
 
+// logAttempt tells in full of an attempt that failed.
 func (d *Deliverer) logAttempt(ctx context.Context, j *job) {
 	if j.result.Verdict == downstream.Delivered {
 		return
 	}
-	d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "attempt failed",
-		slog.String("delivery", string(j.message.Delivery)), slog.String("destination", j.message.Destination),
-		slog.String("tenant", j.message.Event.Tenant()), slog.String("event", brief(j.message.Event.ID)),
-		slog.Int("epoch", j.message.Epoch), slog.Int("attempt", j.message.Attempt), slog.Int("code", j.result.Code),
-		slog.String("reason", j.result.Reason), slog.String("detail", j.result.Detail), slog.String("then", string(j.plan.Future)))
-}
-
-// brief bounds an id of the producer's for a log line.
-func brief(id string) string {
-	const most = 128
-	if len(id) <= most {
-		return id
-	}
-	return strings.ToValidUTF8(id[:most], "") + "…"
+	d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "attempt failed", append(j.subject().Attrs(), slog.Int(telemetry.KeyCode, j.result.Code),
+		telemetry.Text(telemetry.KeyReason, j.result.Reason), telemetry.Text(telemetry.KeyDetail, j.result.Detail), telemetry.Text(telemetry.KeyThen, j.plan.Future))...)
 }

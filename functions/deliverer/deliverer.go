@@ -22,6 +22,7 @@ import (
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/waiting"
 )
 
@@ -65,6 +66,8 @@ type Config struct {
 	Secrets Secrets
 	// Notices takes events of our own, for the ingress queue: that a destination was disabled. nil: none.
 	Notices queue.Sender
+	// Objective is the time from acceptance to delivery that counts as good. Default one minute.
+	Objective time.Duration
 	// LongestDelay is what the queue can delay. Default queue.MaxDelay.
 	LongestDelay time.Duration
 	// FlushAfter is how long the result of a fast attempt may wait for slow ones of the same batch before it is settled in a call of its
@@ -102,6 +105,7 @@ func New(cfg Config) (*Deliverer, error) {
 		return nil, errors.Join(problems...)
 	}
 	cfg.FlushAfter = cmp.Or(cfg.FlushAfter, 500*time.Millisecond)
+	cfg.Objective = cmp.Or(cfg.Objective, time.Minute)
 	cfg.LongestDelay = cmp.Or(cfg.LongestDelay, queue.MaxDelay)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -124,6 +128,7 @@ type job struct {
 	grant       ledger.Grant
 	result      downstream.Result
 	plan        ledger.Plan
+	buried      string // why it was given up without an attempt
 }
 
 // Deliver is a batch.Func: it gives one outcome for each record, in order.
@@ -207,7 +212,11 @@ func (d *Deliverer) settleOutstanding(ctx context.Context, jobs []*job, outcomes
 	for i, err := range d.cfg.Ledger.Settle(ctx, closes) {
 		switch ledger.AfterSettle(err, true) {
 		case ledger.Acknowledge:
+			if err == nil {
+				d.settled(ctx, &now[i].message, closes[i].State)
+			}
 		case ledger.Leave:
+			telemetry.From(ctx).Count(telemetry.StaleOwners, 1)
 			outcomes[now[i].record] = outcome.Retry(err)
 		case ledger.SendOutcome:
 			outcomes[now[i].record] = outcome.Defer(d.spread(outcomeWait), fmt.Errorf("outcome could not be written: %w", err))
@@ -223,5 +232,5 @@ func (d *Deliverer) log(ctx context.Context, records []batch.Record, outcomes []
 		}
 	}
 	d.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "delivered batch",
-		slog.Int("records", len(records)), slog.Int("acknowledged", acknowledged))
+		slog.Int(telemetry.KeyRecords, len(records)), slog.Int("acknowledged", acknowledged))
 }

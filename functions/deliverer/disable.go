@@ -11,6 +11,7 @@ import (
 	"github.com/waybillhq/waybill/events"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/telemetry"
 )
 
 // TypeDisabled is the type of the event that tells of a destination that answered 410: no delivery is sent to it until a person enables it. Its source is
@@ -24,17 +25,18 @@ const (
 // disable writes down that the destination answered 410, and tells of it if nobody has yet. If it cannot be written, the delivery is parked all the
 // same; the waker brings it back, and the next 410 tries again.
 func (d *Deliverer) disable(ctx context.Context, j *job) {
-	log := d.cfg.Logger.With(slog.String("destination", j.destination.ID))
+	log := d.cfg.Logger.With(telemetry.Text(telemetry.KeyDestination, j.destination.ID))
 	first, err := d.cfg.Disabler.Disable(ctx, j.destination.ID, "answered 410 to delivery "+string(j.message.Delivery))
 	if err != nil {
-		log.LogAttrs(ctx, slog.LevelError, "destination could not be disabled; its next 410 tries again", slog.String("error", err.Error()))
+		log.LogAttrs(ctx, slog.LevelError, "destination could not be disabled; its next 410 tries again", telemetry.Error(err))
 		return
 	}
 	if !first {
 		return
 	}
 	log.LogAttrs(ctx, slog.LevelWarn, "destination disabled: it answered 410. Its deliveries are parked until it is enabled",
-		slog.String("delivery", string(j.message.Delivery)))
+		telemetry.Text(telemetry.KeyDelivery, j.message.Delivery))
+	telemetry.From(ctx).Count(telemetry.DestinationDisabled, 1)
 	if d.cfg.Notices == nil {
 		return
 	}
@@ -45,7 +47,7 @@ func (d *Deliverer) disable(ctx context.Context, j *job) {
 		}
 	}
 	if err != nil {
-		log.LogAttrs(ctx, slog.LevelError, "the event that a destination was disabled could not be sent", slog.String("error", err.Error()))
+		log.LogAttrs(ctx, slog.LevelError, "the event that a destination was disabled could not be sent", telemetry.Error(err))
 	}
 }
 

@@ -90,6 +90,7 @@ func (d *Deliverer) heldTooLong(m *delivery.Message) bool {
 
 // bury makes a dead letter of a delivery without an attempt.
 func (d *Deliverer) bury(j *job, reason string, held *sendings) error {
+	j.buried = reason
 	letter, err := d.deadLetter(j, j.message.Attempt-1, reason, "", 0)
 	if err != nil {
 		return outcome.Retry(err)
@@ -226,6 +227,8 @@ func (d *Deliverer) sendHeld(ctx context.Context, held *sendings, outcomes []err
 	d.send(ctx, held, func(j *job, err error) {
 		if err != nil {
 			outcomes[j.record] = outcome.Retry(fmt.Errorf("held delivery could not be sent: %w", err))
+			return
 		}
+		d.countHeld(ctx, j)
 	})
 }

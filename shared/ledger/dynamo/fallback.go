@@ -22,7 +22,7 @@ type FallbackOptions struct {
 	Now func() time.Time
 	// OnFallback, if set, hears of every call whose entries had to be redone, before the call returns. It is called concurrently and
 	// must not block.
-	OnFallback func(Fallback)
+	OnFallback func(context.Context, Fallback)
 }
 
 // Fallback is one occasion on which the primary store was refused.
@@ -116,7 +116,7 @@ func through[In, Out any](ctx context.Context, s *FallbackStore, operation strin
 		g.open(probe)
 	}
 	if s.opts.OnFallback != nil {
-		s.opts.OnFallback(Fallback{Operation: operation, Entries: len(refused), Cause: cause})
+		s.opts.OnFallback(ctx, Fallback{Operation: operation, Entries: len(refused), Cause: cause})
 	}
 	return results
 }

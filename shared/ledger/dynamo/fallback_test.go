@@ -1,6 +1,7 @@
 package dynamo_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -49,7 +50,7 @@ func openFallback(t *testing.T) *fallbackRig {
 	rig.store = dynamo.WithFallback(rig.batch(t), rig.item(t), dynamo.FallbackOptions{
 		AvoidFor: time.Minute,
 		Now:      func() time.Time { return now.Add(time.Duration(rig.clock.Load()) * time.Second) },
-		OnFallback: func(f dynamo.Fallback) {
+		OnFallback: func(_ context.Context, f dynamo.Fallback) {
 			rig.mu.Lock()
 			defer rig.mu.Unlock()
 			rig.seen = append(rig.seen, f)
