@@ -142,18 +142,19 @@ type Function struct {
 
 // Limits are the times and numbers that several parts must agree on.
 type Limits struct {
-	ClockSkew      time.Duration // tolerated between any two environments
-	LeaseGrace     time.Duration // added to the time left when a lease is taken
-	AttemptTimeout time.Duration // largest that a destination may ask for
-	SettleHeadroom time.Duration // kept of an invocation, after the attempts, for making futures durable and settling
-	AnswerHeadroom time.Duration // kept after that for sending what goes back and answering
-	Horizon        time.Duration // longest retry schedule
-	LongestPark    time.Duration // longest time that a delivery may be held for its destination
-	LongestDelay   time.Duration // that a queue can delay a message; what waits longer goes to the waiting room
-	MarkCache      time.Duration // how long a function may rely on having marked a destination as one with parked deliveries
-	LedgerMargin   time.Duration // added to both for the ledger's TTL
-	RegistryAge    time.Duration // how old destinations and their states may be before they are read again
-	RegistryStale  time.Duration // how old they may become while they cannot be read
+	ClockSkew        time.Duration // tolerated between any two environments
+	LeaseGrace       time.Duration // added to the time left when a lease is taken
+	AttemptTimeout   time.Duration // largest that a destination may ask for
+	SettleHeadroom   time.Duration // kept of an invocation, after the attempts, for making futures durable and settling
+	AnswerHeadroom   time.Duration // kept after that for sending what goes back and answering
+	Horizon          time.Duration // longest retry schedule
+	LongestPark      time.Duration // longest time that a delivery may be held for its destination
+	LongestDelay     time.Duration // that a queue can delay a message; what waits longer goes to the waiting room
+	MarkCache        time.Duration // how long a function may rely on having marked a destination as one with parked deliveries
+	LedgerMargin     time.Duration // added to both for the ledger's TTL
+	LatencyObjective time.Duration // from the acceptance of an event to its delivery, where the destination answers
+	RegistryAge      time.Duration // how old destinations and their states may be before they are read again
+	RegistryStale    time.Duration // how old they may become while they cannot be read
 }
 
 // LedgerTTL is how long a waybill is kept after its last change.
@@ -232,18 +233,20 @@ func New(profile Profile) Topology {
 			},
 		},
 		Limits: Limits{
-			ClockSkew:      5 * time.Second,
-			LeaseGrace:     10 * time.Second,
-			AttemptTimeout: 30 * time.Second,
-			SettleHeadroom: 5 * time.Second,
-			AnswerHeadroom: 2 * time.Second,
-			Horizon:        14 * day,
-			LongestPark:    14 * day,
-			LongestDelay:   15 * time.Minute,
-			MarkCache:      time.Hour,
-			LedgerMargin:   28 * day,
-			RegistryAge:    15 * time.Second,
-			RegistryStale:  15 * time.Minute,
+			ClockSkew:        5 * time.Second,
+			LeaseGrace:       10 * time.Second,
+			AttemptTimeout:   30 * time.Second,
+			SettleHeadroom:   5 * time.Second,
+			AnswerHeadroom:   2 * time.Second,
+			Horizon:          14 * day,
+			LongestPark:      14 * day,
+			LongestDelay:     15 * time.Minute,
+			MarkCache:        time.Hour,
+			LedgerMargin:     28 * day,
+			LatencyObjective: time.Minute,
+			LatencyObjective: time.Minute,
+			RegistryAge:      15 * time.Second,
+			RegistryStale:    15 * time.Minute,
 		},
 	}
 }

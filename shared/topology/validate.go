@@ -220,7 +220,7 @@ func (v *violations) limits(l Limits) {
 	}{
 		{"ClockSkew", l.ClockSkew}, {"LeaseGrace", l.LeaseGrace}, {"AttemptTimeout", l.AttemptTimeout}, {"SettleHeadroom", l.SettleHeadroom}, {"AnswerHeadroom", l.AnswerHeadroom},
 		{"Horizon", l.Horizon}, {"LongestPark", l.LongestPark}, {"LedgerMargin", l.LedgerMargin}, {"MarkCache", l.MarkCache},
-		{"LongestDelay", l.LongestDelay}, {"RegistryAge", l.RegistryAge}, {"RegistryStale", l.RegistryStale},
+		{"LongestDelay", l.LongestDelay}, {"LatencyObjective", l.LatencyObjective}, {"RegistryAge", l.RegistryAge}, {"RegistryStale", l.RegistryStale},
 	} {
 		if limit.value <= 0 {
 			v.add("limits.%s: %v, must be above 0", limit.name, limit.value)
