@@ -244,7 +244,6 @@ func New(profile Profile) Topology {
 			MarkCache:        time.Hour,
 			LedgerMargin:     28 * day,
 			LatencyObjective: time.Minute,
-			LatencyObjective: time.Minute,
 			RegistryAge:      15 * time.Second,
 			RegistryStale:    15 * time.Minute,
 		},
