@@ -68,7 +68,7 @@ func (f *fleet) invoke(batch []record) (inv *Invocation, throttled bool) {
 		}
 		inv, err := f.m.cfg.Function.start(event)
 		if !errors.Is(err, ErrThrottled) {
-			return inv, throttled // split keeps the payload within its limit, so this is no other refusal
+			return inv, throttled // nil only if the function is closed: split keeps the payload within its limit
 		}
 		throttled = true
 		f.rest()

@@ -51,9 +51,12 @@
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html:
 //   - An environment handles one invocation at a time and is used again, the most recent first. One that panicked,
 //     timed out or crashed is thrown away. An error that the handler returns keeps it.
-//   - The handler's context ends at the deadline and an answer after it is ignored. The handler's goroutine cannot
+//   - The handler's context ends at the deadline and an answer after it is ignored. A handler's goroutine cannot
 //     be killed as a sandbox is: it goes on with a cancelled context, and [Invocation.Ended] lets transports refuse
 //     its calls.
+//   - Code outside of this program, an [Environment], is another matter: it is initialised before the invocation's time
+//     begins, is killed when that time ends, and goes after some time without work. One that was lost while idle fails
+//     no invocation.
 //   - Timeout is 1 to 900 whole seconds, payload and response are at most 6 MB.
 //
 // Left out: filter criteria, provisioned mode, the scale-down to 2 pollers on a quiet queue, the account-wide

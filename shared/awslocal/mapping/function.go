@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ var (
 	ErrThrottled = errors.New("TooManyRequestsException: all of the function's reserved concurrency is in use; raise it or invoke later")
 	// ErrPayloadTooLarge refuses a payload above [MaxPayloadBytes]. No code ran.
 	ErrPayloadTooLarge = errors.New("RequestTooLargeException: an invocation's payload may have 6 MB; send less")
+	// ErrClosed refuses an invocation of a function that was closed. No code ran.
+	ErrClosed = errors.New("the function is closed; make another one")
 	// ErrTimeout is the cause of a [FunctionError] when the handler had not answered at its deadline.
 	ErrTimeout = errors.New("the function timed out")
 	// ErrCrashed is the cause of a [FunctionError] when the environment went away before the handler answered.
@@ -59,7 +62,24 @@ type Handler interface {
 	Invoke(ctx context.Context, payload []byte) ([]byte, error)
 }
 
-// FunctionConfig describes a function. Name and one of New and Handler must be set.
+// Environment is an execution environment whose code runs outside of this program, such as a process of its own. A
+// function calls Init once and Invoke once at a time; Close may come at any time but during them, and more than once.
+type Environment interface {
+	// Init gets the environment ready before its first invocation. It bounds its time itself, and that time does not
+	// count towards the invocation's timeout, as Lambda's Init phase does not. Its error is ignored: Invoke has to try
+	// again, within the invocation's timeout, as Lambda has it.
+	Init(ctx context.Context) error
+	// Invoke ends what it runs and returns soon after ctx ends; nothing of the environment's code runs once it has
+	// returned. [InvocationFrom] tells it the request. Its error should wrap the cause of ctx's end, or [ErrCrashed] if
+	// the environment went away without an answer.
+	Handler
+	// Alive tells whether the environment can serve another invocation. It returns at once.
+	Alive() bool
+	// Close ends the environment and returns when it is gone.
+	Close()
+}
+
+// FunctionConfig describes a function. Name and one of New, Handler and Environment must be set.
 type FunctionConfig struct {
 	Name string
 	// ARN defaults to one in us-east-1 and account 000000000000.
@@ -69,6 +89,11 @@ type FunctionConfig struct {
 	New func() Handler
 	// Handler serves all environments at once, for code that keeps nothing per environment.
 	Handler Handler
+	// Environment makes an execution environment outside of this program under the given id. It returns at once.
+	Environment func(id string) Environment
+	// IdleLimit is how long an Environment is kept without work; 0 keeps it until Close. Lambda says only that
+	// it is some minutes.
+	IdleLimit time.Duration
 	// Timeout is 1 to 900 whole seconds; 0 means DefaultTimeout.
 	Timeout time.Duration
 	// ReservedConcurrency is the number of invocations that may run at once; one more is throttled. 0 reserves
@@ -88,6 +113,8 @@ type Function struct {
 	idle    []*environment
 	running map[*Invocation]struct{}
 	stats   FunctionStats
+	closed  bool
+	ending  sync.WaitGroup // environments that are being closed
 }
 
 // FunctionStats counts what a function did since it was made, under CloudWatch's definitions.
@@ -108,6 +135,9 @@ type FunctionStats struct {
 type environment struct {
 	id      string
 	handler Handler
+	outside Environment // nil if the code runs in this program; then also the handler
+	fresh   bool        // outside was not initialised
+	expiry  *time.Timer // runs while outside is idle; nil without IdleLimit
 }
 
 // NewFunction checks cfg as Lambda would and reports everything that is wrong with it, wrapping [ErrInvalid].
@@ -125,7 +155,14 @@ func NewFunction(cfg FunctionConfig) (*Function, error) {
 		}
 	}
 	refuseIf(cfg.Name == "", "name the function")
-	refuseIf((cfg.New == nil) == (cfg.Handler == nil), "set exactly one of New and Handler")
+	code := 0
+	for _, set := range []bool{cfg.New != nil, cfg.Handler != nil, cfg.Environment != nil} {
+		if set {
+			code++
+		}
+	}
+	refuseIf(code != 1, "set exactly one of New, Handler and Environment")
+	refuseIf(cfg.IdleLimit < 0, "idle limit %v: use 0 for none or a positive time", cfg.IdleLimit)
 	refuseIf(cfg.Timeout < time.Second || cfg.Timeout > 900*time.Second || cfg.Timeout%time.Second != 0,
 		"timeout %v: use 1 to 900 whole seconds", cfg.Timeout)
 	refuseIf(cfg.ReservedConcurrency < 0, "reserved concurrency %d: use 0 for none or a positive number", cfg.ReservedConcurrency)
@@ -158,7 +195,7 @@ func (f *Function) Stats() FunctionStats {
 	return s
 }
 
-// Invoke runs the function once and waits for its answer. The error is [ErrThrottled] or [ErrPayloadTooLarge] if no
+// Invoke runs the function once and waits for its answer. The error is [ErrThrottled], [ErrPayloadTooLarge] or [ErrClosed] if no
 // code ran, a [*FunctionError] if it failed, or ctx's if the caller stopped waiting; the function then goes on, as
 // Lambda's do. Nothing of ctx but its end reaches the handler.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
@@ -186,6 +223,35 @@ func (f *Function) CrashAll() int {
 		inv.Crash()
 	}
 	return len(running)
+}
+
+// Close refuses further invocations, waits for those that run, kills them when ctx ends, and closes every Environment.
+// When it returns, no environment outside of this program is left. The error is ctx's if invocations were killed.
+func (f *Function) Close(ctx context.Context) error {
+	f.mu.Lock()
+	f.closed = true
+	idle := f.idle
+	f.idle = nil
+	for _, env := range idle {
+		f.end(env)
+	}
+	running := make([]*Invocation, 0, len(f.running))
+	for inv := range f.running {
+		running = append(running, inv)
+	}
+	f.mu.Unlock()
+	var err error
+	for _, inv := range running {
+		select {
+		case <-inv.done:
+		case <-ctx.Done():
+			err = ctx.Err()
+			inv.Crash()
+			<-inv.done
+		}
+	}
+	f.ending.Wait()
+	return err
 }
 
 // Invocation is one run of a function, found by the handler's code with [InvocationFrom].
@@ -230,6 +296,9 @@ func (f *Function) start(payload []byte) (*Invocation, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return nil, ErrClosed
+	}
 	if f.cfg.ReservedConcurrency > 0 && len(f.running) >= f.cfg.ReservedConcurrency {
 		f.stats.Throttles++
 		return nil, ErrThrottled
@@ -245,8 +314,14 @@ func (f *Function) start(payload []byte) (*Invocation, error) {
 	// The caller's values stay outside: another process runs the function.
 	base, cancel := context.WithCancelCause(context.WithValue(context.Background(), invocationKey{}, inv))
 	inv.cancel = cancel
-	ctx, stop := context.WithDeadlineCause(base, inv.Deadline, ErrTimeout)
 	go func() {
+		if env.fresh {
+			env.fresh = false
+			// Invoke meets whatever the error was again, or mends it.
+			_ = env.outside.Init(base)
+			inv.Deadline = time.Now().Add(f.cfg.Timeout)
+		}
+		ctx, stop := context.WithDeadlineCause(base, inv.Deadline, ErrTimeout)
 		defer stop()
 		f.supervise(ctx, env, inv, begin, payload)
 	}()
@@ -255,15 +330,64 @@ func (f *Function) start(payload []byte) (*Invocation, error) {
 
 // environment gives the environment used last, or a new one. f.mu is held.
 func (f *Function) environment() *environment {
-	if n := len(f.idle); n > 0 {
+	for n := len(f.idle); n > 0; n = len(f.idle) {
 		env := f.idle[n-1]
 		f.idle = f.idle[:n-1]
-		return env
+		if env.outside == nil {
+			return env
+		}
+		if env.expiry != nil {
+			env.expiry.Stop()
+		}
+		if env.outside.Alive() {
+			return env
+		}
+		f.end(env) // it was lost while idle, which fails no invocation
 	}
 	f.stats.ColdStarts++
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
-	return &environment{id: hex.EncodeToString(id), handler: f.cfg.Handler}
+	env := &environment{id: hex.EncodeToString(id), handler: f.cfg.Handler}
+	if f.cfg.Environment != nil {
+		env.outside = f.cfg.Environment(env.id)
+		env.handler, env.fresh = env.outside, true
+	}
+	return env
+}
+
+// release keeps env for another invocation, if it can have one. f.mu is held.
+func (f *Function) release(env *environment, exited bool) {
+	switch {
+	case env.outside != nil && (exited || f.closed):
+		f.end(env)
+	case exited:
+	default:
+		f.idle = append(f.idle, env)
+		if env.outside != nil && f.cfg.IdleLimit > 0 {
+			env.expiry = time.AfterFunc(f.cfg.IdleLimit, func() { f.expire(env) })
+		}
+	}
+}
+
+// expire ends env if it is still idle.
+func (f *Function) expire(env *environment) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := slices.Index(f.idle, env); i >= 0 {
+		f.idle = slices.Delete(f.idle, i, i+1)
+		f.end(env)
+	}
+}
+
+// end closes what env has outside of this program, without waiting for it. f.mu is held.
+func (f *Function) end(env *environment) {
+	if env.outside == nil {
+		return
+	}
+	if env.expiry != nil {
+		env.expiry.Stop()
+	}
+	f.ending.Go(env.outside.Close)
 }
 
 type answer struct {
@@ -295,13 +419,20 @@ func (f *Function) supervise(ctx context.Context, env *environment, inv *Invocat
 	select {
 	case a = <-answers:
 	case <-ctx.Done():
+		if env.outside != nil {
+			a = <-answers // soon, and then nothing runs any more
+		}
 	}
 	// An answer that comes together with the end is too late.
 	if inv.Ended() {
-		a = answer{err: ErrTimeout, exited: true}
+		end := ErrTimeout
 		if cause := context.Cause(ctx); cause != nil {
-			a.err = cause
+			end = cause
 		}
+		if env.outside == nil || !errors.Is(a.err, end) {
+			a.err = end
+		}
+		a = answer{err: a.err, exited: true}
 	}
 
 	f.mu.Lock()
@@ -310,9 +441,7 @@ func (f *Function) supervise(ctx context.Context, env *environment, inv *Invocat
 	}
 	f.book(a, time.Since(begin))
 	delete(f.running, inv)
-	if !a.exited {
-		f.idle = append(f.idle, env)
-	}
+	f.release(env, a.exited)
 	f.mu.Unlock()
 
 	inv.response = a.response
@@ -337,7 +466,7 @@ func (f *Function) call(ctx context.Context, env *environment, inv *Invocation, 
 		err = ErrResponseTooLarge
 	}
 	// A copy: aws-lambda-go's handlers answer from a buffer that the environment's next invocation writes over.
-	return answer{response: bytes.Clone(response), err: err}
+	return answer{response: bytes.Clone(response), err: err, exited: env.outside != nil && !env.outside.Alive()}
 }
 
 // book counts one ended invocation. f.mu is held.

@@ -25,9 +25,13 @@ func TestNewFunctionRefuses(t *testing.T) {
 		return mapping.FunctionConfig{Name: "f", Handler: rawHandler(nil)}
 	}
 	rows := map[string]func(*mapping.FunctionConfig){
-		"no name":              func(c *mapping.FunctionConfig) { c.Name = "" },
-		"no code":              func(c *mapping.FunctionConfig) { c.Handler = nil },
-		"code twice":           func(c *mapping.FunctionConfig) { c.New = func() mapping.Handler { return nil } },
+		"no name":    func(c *mapping.FunctionConfig) { c.Name = "" },
+		"no code":    func(c *mapping.FunctionConfig) { c.Handler = nil },
+		"code twice": func(c *mapping.FunctionConfig) { c.New = func() mapping.Handler { return nil } },
+		"code elsewhere too": func(c *mapping.FunctionConfig) {
+			c.Environment = func(string) mapping.Environment { return nil }
+		},
+		"negative idle limit":  func(c *mapping.FunctionConfig) { c.IdleLimit = -1 },
 		"timeout above 15 min": func(c *mapping.FunctionConfig) { c.Timeout = 901 * time.Second },
 		"timeout in parts":     func(c *mapping.FunctionConfig) { c.Timeout = 1500 * time.Millisecond },
 		"timeout below zero":   func(c *mapping.FunctionConfig) { c.Timeout = -time.Second },
