@@ -118,7 +118,7 @@ func TestPartialSendFailures(t *testing.T) {
 // The summary of a batch counts, and quotes nothing.
 func TestSummaryHoldsNoPayload(t *testing.T) {
 	set, err := registry.Parse([]byte(`{"destinations":[{"id":"crm","tenant":"*","type":"webhook",
-		"webhook":{"url":"https://crm.example","secrets":["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]}}]}`), registry.Options{})
+		"webhook":{"url":"https://crm.example","secrets":["arn:aws:secretsmanager:eu-central-1:123456789012:secret:waybill/crm-AbCdEf"]}}]}`), registry.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestSummaryHoldsNoPayload(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Route(t.Context(), []batch.Record{record("m1", event("a", "order", `"sesame"`)), record("m2", `{"specversion":"1.0","data":"sesame"}`)})
-	if text := log.String(); !strings.Contains(text, `"records":2`) || !strings.Contains(text, `"deliveries":1`) || strings.Contains(text, "sesame") {
+	if text := log.String(); !strings.Contains(text, `"records":2`) || !strings.Contains(text, `"Matches":1`) || strings.Contains(text, "sesame") {
 		t.Errorf("log %s", text)
 	}
 }

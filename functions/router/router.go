@@ -3,42 +3,57 @@
 //
 // It keeps no state. Delivery ids are derived from event and destination, so that routing a message twice, in full or in
 // part, gives the same deliveries, and the ledger makes them one. A message is acknowledged only when every delivery of
-// every event in it lies on the deliveries queue. What is no valid event, or too large to forward, is rejected to the
-// ingress dead-letter queue with a reason; what only failed to be sent is deferred.
+// every event in it lies on the deliveries queue. What is no valid event, or can never be forwarded, is rejected to the
+// ingress dead-letter queue with a reason; what only failed to be sent is deferred, the longer the older it is.
+//
+// An event may have more deliveries than one invocation can send. They are sent in the order of the destinations' ids, and the copy
+// of the message that comes back carries how far routing has come, so that every invocation goes on where the last one ended. A destination that is
+// added meanwhile before that place does not get the event, as if it had been added after it; ids, unlike places in a file, stay what they are whatever is
+// added or removed.
+//
+// What a batch did is counted in the telemetry.Batch of the context; without one it is logged.
 package router
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/waybillhq/waybill/events"
 	"github.com/waybillhq/waybill/shared/batch"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/outcome"
-	"github.com/waybillhq/waybill/shared/pattern"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/telemetry"
 )
 
-// deferral is how long a message waits when our own side could not route it.
-const deferral = 10 * time.Second
+// EveryQueue as a key of Config.Tenants pins all queues that have no entry of their own.
+const EveryQueue = "*"
 
 // Config configures a Router; the first two fields are required.
 type Config struct {
 	Destinations registry.Source
 	Deliveries   queue.Sender
-	Logger       *slog.Logger // default slog.Default()
+	// Tenants pins queues to tenants, by the queue's ARN, its name or EveryQueue: whatever a message there says, its events are that tenant's.
+	// Default: producers are trusted with the name of their tenant.
+	Tenants map[string]string
+	// Refused tells whether an error of Deliveries is about what the message holds, so that no repetition can help. Missing permissions, keys or
+	// queues are no such errors: they end without the message being changed. Default: queue.ErrTooLarge alone, which always is one.
+	Refused func(error) bool
+	Random  func() float64 // [0, 1), for jitter; default math/rand/v2
+	Logger  *slog.Logger   // default slog.Default()
 }
 
 // Router routes batches of ingress messages. It is safe for concurrent use.
 type Router struct{ cfg Config }
 
-// New makes a Router. The error lists every missing setting.
+// New makes a Router. The error lists every missing or impossible setting.
 func New(cfg Config) (*Router, error) {
 	var problems []error
 	if cfg.Destinations == nil {
@@ -47,8 +62,19 @@ func New(cfg Config) (*Router, error) {
 	if cfg.Deliveries == nil {
 		problems = append(problems, errors.New("router: Config.Deliveries is missing"))
 	}
+	for name, tenant := range cfg.Tenants {
+		if err := checkTenant(tenant); err != nil {
+			problems = append(problems, fmt.Errorf("router: Config.Tenants[%q] %w", name, err))
+		}
+	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(error) bool { return false }
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -56,177 +82,94 @@ func New(cfg Config) (*Router, error) {
 	return &Router{cfg}, nil
 }
 
+// checkTenant refuses a tenant under which every event would be invalid, or that reads as if it were several.
+func checkTenant(tenant string) error {
+	if tenant == "" || tenant == registry.EveryTenant {
+		return fmt.Errorf("is %q: name the tenant, or leave the queue out if producers may name theirs", tenant)
+	}
+	e := events.Event{ID: "1", Source: "/", Type: "t", Extensions: map[string]string{events.TenantExtension: tenant}}
+	if err := e.Validate(); err != nil {
+		return fmt.Errorf("cannot be a tenant: %w", err)
+	}
+	return nil
+}
+
+// tenant is the tenant to which a queue is pinned, or "".
+func (r *Router) tenant(queueARN string) string {
+	name := queueARN[strings.LastIndexByte(queueARN, ':')+1:]
+	for _, key := range [...]string{queueARN, name, EveryQueue} {
+		if tenant := r.cfg.Tenants[key]; tenant != "" {
+			return tenant
+		}
+	}
+	return ""
+}
+
 // Route is a batch.Func: it gives one outcome for each record, in order.
 func (r *Router) Route(ctx context.Context, records []batch.Record) []error {
 	set, err := r.cfg.Destinations.Set(ctx)
 	if err != nil {
-		return slices.Repeat([]error{outcome.Defer(deferral, fmt.Errorf("destinations are unknown: %w", err))}, len(records))
-	}
-	w := &routing{set: set, to: r.cfg.Deliveries, outcomes: make([]error, len(records)), index: map[delivery.ID]int{}}
-	for i, rec := range records {
-		if err := batch.Protect(func() error { return w.route(ctx, i, rec) }); err != nil {
-			w.outcomes[i] = err
+		outcomes := make([]error, len(records))
+		for i, rec := range records {
+			outcomes[i] = outcome.Defer(r.later(acceptedAt(rec)), fmt.Errorf("destinations are unknown: %w", err))
 		}
+		return outcomes
+	}
+	w := &routing{Router: r, set: set, records: make([]state, len(records)), index: map[delivery.ID]int{}}
+	for i, rec := range records {
+		w.fail(i, batch.Protect(func() error { return w.route(ctx, i, rec) }))
 	}
 	w.flush(ctx)
-	r.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "routed",
-		slog.Int("records", len(records)), slog.Int("events", w.events), slog.Int("deliveries", w.sent),
-		slog.Int("unmatched", w.unmatched), slog.Int("dropped", w.dropped), slog.Int("unsent", w.unsent))
-	return w.outcomes
+	outcomes := make([]error, len(records))
+	for i, rec := range records {
+		outcomes[i] = w.outcome(i, rec)
+	}
+	w.report(ctx)
+	return outcomes
 }
 
-// What is put together before it is sent. Memory is bounded by it: an event of 1 MiB that a thousand destinations want would
-// otherwise need a gigabyte.
+// What a message waits that could not be routed.
 const (
-	maxLoadBytes    = 16 << 20
-	maxLoadMessages = 10_000
+	shortestWait = 5 * time.Second
+	longestWait  = queue.MaxDelay
+	continueWait = time.Second // one that goes on where it ended
 )
 
-// routing is the work of one batch.
-type routing struct {
-	set      *registry.Set
-	to       queue.Sender
-	outcomes []error // by record
-
-	// The load: messages to be sent next, for each the records that need it, and where each delivery stands in it.
-	messages []queue.Message
-	neededBy [][]int
-	index    map[delivery.ID]int
-	bytes    int
-
-	events, unmatched, dropped, sent, unsent int
+// later is how long a message waits for what is not its fault: a quarter of its age, so that a hiccup costs little time and an outage few tries, less up
+// to 20 %, so that what failed together does not come back together.
+func (r *Router) later(acceptedAt time.Time) time.Duration {
+	wait := min(max(time.Since(acceptedAt)/4, shortestWait), longestWait)
+	return wait - time.Duration(r.cfg.Random()*0.2*float64(wait))
 }
 
-// route decodes record i and adds its deliveries to the load. Nothing of a record is added unless all of its events can be forwarded.
-func (w *routing) route(ctx context.Context, i int, rec batch.Record) error {
-	if ctx.Err() != nil {
-		return outcome.Defer(deferral, errTimeUp)
+// acceptedAt is when the message that a record is, or is a copy of, was accepted.
+func acceptedAt(rec batch.Record) time.Time {
+	if rec.Note.AcceptedAt.IsZero() {
+		return rec.SentAt
 	}
-	acceptedAt := rec.Note.AcceptedAt
-	if acceptedAt.IsZero() {
-		acceptedAt = rec.SentAt
-	}
-	decoded, err := events.Decode(input(rec, acceptedAt))
-	if err != nil {
-		return invalid(err)
-	}
-	wanted := make([][]*registry.Destination, len(decoded.Events))
-	unmatched := 0
-	for n := range decoded.Events {
-		e := &decoded.Events[n]
-		wanted[n] = w.set.Match(e.Tenant(), pattern.NewEvent(e.Attributes(), e.Data))
-		if len(wanted[n]) == 0 {
-			unmatched++
-		}
-		if err := fits(e, wanted[n]); err != nil {
-			return err
-		}
-	}
-	for n, e := range decoded.Events {
-		for _, d := range wanted[n] {
-			if err := w.add(ctx, i, message(e, d.ID, acceptedAt), rec.Trace); err != nil {
-				return err
-			}
-		}
-	}
-	w.events += len(decoded.Events)
-	w.unmatched += unmatched
-	w.dropped += decoded.Dropped
-	return nil
+	return rec.Note.AcceptedAt
 }
 
-func message(e events.Event, destination string, acceptedAt time.Time) delivery.Message {
-	return delivery.Message{
-		Delivery: delivery.NewID(e.Tenant(), e.Source, e.ID, destination), Destination: destination, Attempt: 1,
-		Event: e, AcceptedAt: acceptedAt,
+// outcome is what becomes of a record, when all is sent that could be.
+func (w *routing) outcome(i int, rec batch.Record) error {
+	s := &w.records[i]
+	o := outcome.Of(s.err)
+	switch {
+	case o.Kind == outcome.Acknowledged, o.Kind == outcome.Rejected:
+		w.count(s, o.Kind == outcome.Rejected)
+	case o.Kind == outcome.Deferred && s.moved && errors.Is(s.err, errTimeUp):
+		w.total.continued++
+		s.err = outcome.Defer(continueWait, o.Err)
+	case o.Kind == outcome.Deferred:
+		s.err = outcome.Defer(w.later(acceptedAt(rec)), o.Err)
 	}
+	if s.moved {
+		return batch.Noted(s.err, note(s.routed))
+	}
+	return s.err
 }
 
-// fits refuses an event that is too large for a delivery message to any of its destinations. Large events are put together once more
-// for it; where nothing can exceed the limit, nothing is.
-func fits(e *events.Event, destinations []*registry.Destination) error {
-	const growth = 6 // of a byte that JSON escapes
-	bytes := len(e.Data)
-	for name, value := range e.Attributes() {
-		bytes += len(name) + len(value)
-	}
-	if len(destinations) == 0 || growth*bytes < delivery.MaxBytes/2 {
-		return nil
-	}
-	longest := slices.MaxFunc(destinations, func(a, b *registry.Destination) int { return cmp.Compare(len(a.ID), len(b.ID)) })
-	m := message(*e, longest.ID, time.Now())
-	body, err := m.Encode(delivery.MaxBytes)
-	if err != nil {
-		return outcome.Reject("unencodable", err)
-	}
-	if len(body) > delivery.MaxBytes {
-		return outcome.Reject("too-large", fmt.Errorf("event %.64q does not fit into a delivery message of %d bytes, compressed %d: send less, or a reference",
-			e.ID, delivery.MaxBytes, len(body)))
-	}
-	return nil
-}
-
-// add adds a delivery that record i needs, unless the load has it already, and sends the load when it is full.
-func (w *routing) add(ctx context.Context, i int, m delivery.Message, trace string) error {
-	if ctx.Err() != nil {
-		return outcome.Defer(deferral, errTimeUp)
-	}
-	if at, ok := w.index[m.Delivery]; ok {
-		w.neededBy[at] = append(w.neededBy[at], i)
-		return nil
-	}
-	body, err := m.Encode(delivery.MaxBytes)
-	if err != nil {
-		return outcome.Reject("unencodable", err)
-	}
-	w.index[m.Delivery] = len(w.messages)
-	w.messages = append(w.messages, queue.Message{Body: body, Group: m.Destination, Trace: trace})
-	w.neededBy = append(w.neededBy, []int{i})
-	if w.bytes += len(body); w.bytes >= maxLoadBytes || len(w.messages) >= maxLoadMessages {
-		w.flush(ctx)
-	}
-	return w.outcomes[i] // if it cannot be routed whole, the rest can wait
-}
-
-// flush sends the load. What was not accepted brings back every record that needs it.
-func (w *routing) flush(ctx context.Context) {
-	if len(w.messages) == 0 {
-		return
-	}
-	errs := w.to.Send(ctx, w.messages)
-	for at, records := range w.neededBy {
-		err := errUnanswered
-		if len(errs) == len(w.messages) {
-			err = errs[at]
-		}
-		if err == nil {
-			w.sent++
-			continue
-		}
-		for _, i := range records {
-			if w.outcomes[i] == nil {
-				w.unsent++
-				w.outcomes[i] = unsent(err)
-			}
-		}
-	}
-	clear(w.messages) // lets go of the bodies
-	w.messages, w.neededBy, w.bytes = w.messages[:0], w.neededBy[:0], 0
-	clear(w.index)
-}
-
-var (
-	errUnanswered = errors.New("the queue did not answer for each message")
-	errTimeUp     = errors.New("time was up before all deliveries were sent")
-)
-
-func unsent(err error) error {
-	if errors.Is(err, queue.ErrTooLarge) {
-		return outcome.Reject("too-large", err)
-	}
-	return outcome.Defer(deferral, fmt.Errorf("deliveries could not be sent: %w", err))
-}
-
+// invalid is the outcome of what is no event.
 func invalid(err error) error {
 	reason := "invalid-event"
 	var e *events.InvalidError
@@ -237,13 +180,50 @@ func invalid(err error) error {
 }
 
 // input is the record as package events reads it. Its time is that of its first acceptance: a copy that was sent again is the same event.
-func input(rec batch.Record, acceptedAt time.Time) events.Input {
+func (r *Router) input(rec batch.Record) events.Input {
 	attributes := make(map[string]events.Attribute, len(rec.Attributes))
 	for name, a := range rec.Attributes {
 		attributes[name] = events.Attribute{DataType: a.DataType, StringValue: a.String, BinaryValue: a.Binary}
 	}
 	return events.Input{
 		MessageID: rec.MessageID, QueueARN: rec.QueueARN, GroupID: rec.Group, EventID: rec.Note.EventID,
-		SentAt: acceptedAt, Body: rec.Body, Attributes: attributes,
+		SentAt: acceptedAt(rec), Body: rec.Body, Attributes: attributes, Tenant: r.tenant(rec.QueueARN),
+	}
+}
+
+// tally counts what became of a batch.
+type tally struct {
+	accepted, routed, unmatched, dropped, matches, unsent, continued int
+}
+
+// count adds a record that came to its end.
+func (w *routing) count(s *state, rejected bool) {
+	if rejected {
+		w.total.accepted++
+		return
+	}
+	w.total.accepted += s.events + s.dropped
+	w.total.routed += s.events - s.unmatched
+	w.total.unmatched += s.unmatched
+	w.total.dropped += s.dropped
+}
+
+// report tells the batch's metrics, or the log, what was done.
+func (w *routing) report(ctx context.Context) {
+	b := telemetry.From(ctx)
+	attrs := make([]slog.Attr, 0, 8)
+	attrs = append(attrs, slog.Int(telemetry.KeyRecords, len(w.records)))
+	for _, c := range [...]struct {
+		metric telemetry.Metric
+		n      int
+	}{
+		{telemetry.Accepted, w.total.accepted}, {telemetry.Routed, w.total.routed}, {telemetry.Unmatched, w.total.unmatched},
+		{telemetry.Dropped, w.total.dropped}, {telemetry.Matches, w.total.matches}, {telemetry.Unsent, w.total.unsent}, {telemetry.Continued, w.total.continued},
+	} {
+		b.Count(c.metric, c.n)
+		attrs = append(attrs, slog.Int(c.metric.String(), c.n))
+	}
+	if b == nil {
+		w.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "batch", slices.Clip(attrs)...)
 	}
 }

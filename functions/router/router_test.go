@@ -65,7 +65,7 @@ func open(t *testing.T, n int, to queue.Sender) *router.Router {
 	t.Helper()
 	var all []string
 	one := func(id, pattern string) {
-		all = append(all, fmt.Sprintf(`{"id":%q,"tenant":"*","type":"webhook","webhook":{"url":"https://%s.example","secrets":["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]},"pattern":%s}`, id, id, pattern))
+		all = append(all, fmt.Sprintf(`{"id":%q,"tenant":"*","type":"webhook","webhook":{"url":"https://%s.example","secrets":["arn:aws:secretsmanager:eu-central-1:123456789012:secret:waybill/crm-AbCdEf"]},"pattern":%s}`, id, id, pattern))
 	}
 	for i := range n {
 		one(fmt.Sprintf("d-%d", i), `{"type":[{"anything-but":["only","nobody"]}]}`)
