@@ -1,11 +1,14 @@
 package registry_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/waybillhq/waybill/shared/registry"
 )
@@ -352,12 +355,16 @@ func TestProblemsNeverShowSecrets(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(strings.Replace(fullFile, "SECRET", goodARN, 1)))
+	for _, document := range accepted() {
+		f.Add([]byte(document))
+	}
 	f.Add([]byte(strings.Replace(strings.Replace(fullFile, "SECRET", goodSecret, 1), "https://crm.example.com:8443", "http://[::1]", 1)))
 	for _, test := range refusals() {
 		if len(test.document) < 2000 {
 			f.Add([]byte(test.document))
 		}
 	}
+	schema := schema(f)
 	f.Fuzz(func(t *testing.T, document []byte) {
 		set, err := registry.Parse(document, registry.Options{})
 		if err != nil {
@@ -371,6 +378,13 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 			return
+		}
+		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(value); err != nil {
+			t.Fatalf("Parse takes what the schema refuses: %v", err)
 		}
 		for d := range set.All() {
 			found, ok := set.Lookup(d.ID)

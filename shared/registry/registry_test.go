@@ -132,7 +132,8 @@ func TestParseDefaults(t *testing.T) {
 	}
 }
 
-func TestParseAccepts(t *testing.T) {
+// accepted gives good files by name.
+func accepted() map[string]string {
 	web := func(field, value string) string {
 		return destination(map[string]string{"webhook": webhook(map[string]string{field: value})})
 	}
@@ -140,7 +141,7 @@ func TestParseAccepts(t *testing.T) {
 	local := func(secrets string) string {
 		return destination(map[string]string{"webhook": webhook(map[string]string{"url": loopback, "secrets": secrets})})
 	}
-	for name, document := range map[string]string{
+	return map[string]string{
 		"no destinations":          file(),
 		"two":                      file(destination(nil), with("id", `"b"`)),
 		"longest id":               file(with("id", `"`+strings.Repeat("a", 63)+`"`)),
@@ -175,10 +176,17 @@ func TestParseAccepts(t *testing.T) {
 		"everything matched":       file(with("pattern", `{}`)),
 		"strict":                   file(with("ledger", `"strict"`)),
 		"same secret, other place": file(destination(nil), with("id", `"other"`)),
-	} {
+	}
+}
+
+func TestParseAccepts(t *testing.T) {
+	for name, document := range accepted() {
 		if _, err := registry.Parse([]byte(document), registry.Options{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	web := func(field, value string) string {
+		return destination(map[string]string{"webhook": webhook(map[string]string{field: value})})
 	}
 	if _, err := registry.Parse([]byte(file(web("url", `"http://example.com"`))), registry.Options{PlainHTTP: true}); err != nil {
 		t.Errorf("PlainHTTP: %v", err)

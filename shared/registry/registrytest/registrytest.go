@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -339,7 +340,7 @@ func testDisableConcurrently(t *testing.T, h Harness) {
 	var wg sync.WaitGroup
 	firsts, errs := make([]bool, 20), make([]error, 20)
 	for i := range firsts {
-		wg.Go(func() { firsts[i], errs[i] = h.Store.Disable(t.Context(), "crm", mark(i, fmt.Sprint(i))) })
+		wg.Go(func() { firsts[i], errs[i] = h.Store.Disable(t.Context(), "crm", mark(i, strconv.Itoa(i))) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -349,7 +350,7 @@ func testDisableConcurrently(t *testing.T, h Harness) {
 	if winner < 0 || slices.Contains(firsts[winner+1:], true) {
 		t.Fatalf("firsts %v", firsts)
 	}
-	states(t, h, map[string]registry.State{"crm": registry.NewState(registry.Mark{}, mark(winner, fmt.Sprint(winner)))})
+	states(t, h, map[string]registry.State{"crm": registry.NewState(registry.Mark{}, mark(winner, strconv.Itoa(winner)))})
 }
 
 // testManyStates has more than a database gives in one page.
