@@ -1,6 +1,7 @@
 package redrive_test
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -24,37 +25,55 @@ import (
 type backward struct {
 	redrive.API // of the target
 
-	mu       sync.Mutex
-	messages []*queued // in the order in which they are served
-	inFlight int
-	limit    int
-	most     int // in flight at a time
+	mu      sync.Mutex
+	visible line
+	held    map[int]*queued
+	last    int // place in the line
+	limit   int // in flight at a time
+	most    int
 }
 
 type queued struct {
-	body     string
-	id       int
-	receives int
-	held     bool
-	deleted  bool
+	body                string
+	id, place, receives int
+}
+
+// line is a heap of messages by the order in which they are served.
+type line []*queued
+
+func (l line) Len() int           { return len(l) }
+func (l line) Less(i, j int) bool { return l[i].place < l[j].place }
+func (l line) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+
+// Push adds a message.
+func (l *line) Push(m any) { *l = append(*l, m.(*queued)) }
+
+// Pop takes the last message of the slice.
+func (l *line) Pop() any {
+	m := (*l)[len(*l)-1]
+	*l = (*l)[:len(*l)-1]
+	return m
+}
+
+func (b *backward) put(m *queued) {
+	b.last++
+	m.place = b.last
+	heap.Push(&b.visible, m)
 }
 
 func (b *backward) ReceiveMessage(_ context.Context, in *awssqs.ReceiveMessageInput, _ ...func(*awssqs.Options)) (*awssqs.ReceiveMessageOutput, error) {
 	b.mu.Lock()
 	out := &awssqs.ReceiveMessageOutput{}
-	for _, m := range b.messages {
-		if len(out.Messages) == int(in.MaxNumberOfMessages) || b.inFlight == b.limit {
-			break
-		}
-		if m.held || m.deleted {
-			continue
-		}
-		m.held = true
+	if b.held == nil {
+		b.held = map[int]*queued{}
+	}
+	for len(b.visible) > 0 && len(out.Messages) < int(in.MaxNumberOfMessages) && len(b.held) < b.limit {
+		m := heap.Pop(&b.visible).(*queued)
+		b.held[m.id] = m
 		m.receives++
-		b.inFlight++
 		out.Messages = append(out.Messages, types.Message{MessageId: aws.String(fmt.Sprint("id-", m.id)), ReceiptHandle: aws.String(strconv.Itoa(m.id)), Body: &m.body})
 	}
-	b.most = max(b.most, b.inFlight)
+	b.most = max(b.most, len(b.held))
 	b.mu.Unlock()
 	if len(out.Messages) == 0 {
 		time.Sleep(time.Duration(in.WaitTimeSeconds) * time.Second)
@@ -65,16 +84,17 @@ func (b *backward) ReceiveMessage(_ context.Context, in *awssqs.ReceiveMessageIn
 func (b *backward) done(id int, deleted bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i, m := range b.messages {
-		if m.id != id || !m.held {
-			continue
-		}
-		m.held, m.deleted = false, deleted
-		b.inFlight--
-		if m.receives >= 3 {
-			b.messages = append(append(b.messages[:i:i], b.messages[i+1:]...), m)
-		}
+	m, ok := b.held[id]
+	if !ok {
 		return
+	}
+	delete(b.held, id)
+	switch {
+	case deleted:
+	case m.receives >= 3:
+		b.put(m)
+	default:
+		heap.Push(&b.visible, m)
 	}
 }
 
@@ -112,47 +132,49 @@ func (b *backward) SendMessageBatch(_ context.Context, in *awssqs.SendMessageBat
 func (b *backward) GetQueueAttributes(context.Context, *awssqs.GetQueueAttributesInput, ...func(*awssqs.Options)) (*awssqs.GetQueueAttributesOutput, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	total := 0
-	for _, m := range b.messages {
-		if !m.deleted {
-			total++
-		}
-	}
 	return &awssqs.GetQueueAttributesOutput{Attributes: map[string]string{
-		"ApproximateNumberOfMessages": strconv.Itoa(total - b.inFlight), "ApproximateNumberOfMessagesNotVisible": strconv.Itoa(b.inFlight),
+		"ApproximateNumberOfMessages": strconv.Itoa(len(b.visible)), "ApproximateNumberOfMessagesNotVisible": strconv.Itoa(len(b.held)),
 	}}, nil
 }
 
 // TestThirdReceiveGoesLast: on a queue that behaves as SQS says, every message is got to without changing any, far beyond the
 // window and the limit in flight, and the dry run agrees with the move.
 func TestThirdReceiveGoesLast(t *testing.T) {
-	for name, tt := range map[string]struct{ limit, window int }{
-		"the limit in flight is in the way": {limit: 150, window: 0},
-		"the window is in the way":          {limit: 150, window: 100},
+	for name, tt := range map[string]struct{ letters, limit, window int }{
+		"the limit in flight is in the way": {letters: 700, limit: 150, window: 0},
+		"the window is in the way":          {letters: 700, limit: 150, window: 100},
+		"at the size of SQS":                {letters: 150_000 / shrink, limit: 120_000 / shrink, window: redrive.DefaultWindow / shrink},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if tt.letters > 1000 && testing.Short() {
+				t.Skip("takes seconds")
+			}
 			synctest.Test(t, func(t *testing.T) {
-				const n = 700
-				b := &backward{limit: tt.limit}
-				for i := range n {
-					like := dead{event: strconv.Itoa(i), destination: "erp", reason: "-"}
-					if i%7 == 6 || i == n-2 {
-						like.destination = "crm"
+				b, crm := &backward{limit: tt.limit}, 0
+				var bodies [2]string
+				for i, destination := range []string{"erp", "crm"} {
+					bodies[i] = dead{event: "1", destination: destination, reason: "-"}.build(t).Body
+				}
+				for i := range tt.letters {
+					which := 0
+					if i%7 == 6 || i == tt.letters-2 {
+						which = 1
 					}
-					b.messages = append(b.messages, &queued{id: i, body: like.build(t).Body})
+					crm += which
+					b.put(&queued{id: i, body: bodies[which]})
 				}
 				cfg := redrive.Config{
 					SQS: b, From: topology.DeliveriesDeadLetter, FromURL: "http://x/source", ToURL: "http://x/target", Rate: redrive.MaxRate,
 					Window: tt.window, DryRun: true, Filter: redrive.Filter{Destinations: []string{"crm"}},
 				}
 				dry, err := run(t.Context(), t, cfg)
-				if err != nil || dry.Matched != n/7+1 || dry.Looked != n || !dry.Complete || b.inFlight != 0 {
-					t.Errorf("%v, %+v, %d in flight", err, dry, b.inFlight)
+				if err != nil || dry.Matched != crm || dry.Looked != tt.letters || !dry.Complete || len(b.held) != 0 || len(b.visible) != tt.letters {
+					t.Errorf("%v, %+v, %d in flight", err, dry, len(b.held))
 				}
 				cfg.DryRun = false
 				report, err := run(t.Context(), t, cfg)
-				if err != nil || report.Moved != dry.Matched || !report.Complete || report.Looked != n || b.inFlight != 0 {
-					t.Errorf("%v, %+v, %d in flight", err, report, b.inFlight)
+				if err != nil || report.Moved != crm || !report.Complete || report.Looked != tt.letters || len(b.held) != 0 || len(b.visible) != tt.letters-crm {
+					t.Errorf("%v, %+v, %d in flight", err, report, len(b.held))
 				}
 				if tt.window > 0 && b.most > tt.window+10 {
 					t.Errorf("%d in flight at a time, the window is %d", b.most, tt.window)

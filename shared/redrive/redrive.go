@@ -84,7 +84,8 @@ type Config struct {
 	Limit int
 	// Rate is how many messages are moved in a second at most, evenly spread. Default DefaultRate, at most MaxRate.
 	Rate int
-	// DryRun counts what would be moved, moves nothing, and shows every message again.
+	// DryRun counts what would be moved, moves nothing, and shows every message again. All that it changes is what SQS itself counts:
+	// how often a message was received and when first. Dead-letter queues have no redrive policy that would act on that.
 	DryRun bool
 	// Replay has even delivered deliveries made again, under the public id that they have; NewID under a new one, because a receiver
 	// that remembers ids drops the old one. That id is drawn once: what becomes of the message later keeps it.

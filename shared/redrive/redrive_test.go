@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -600,6 +601,101 @@ func TestLimit(t *testing.T) {
 			}
 			r.atRest()
 		}
+	})
+}
+
+// TestDryRunLeavesTheQueueAsItWas: messages, their order, age and visibility; only SQS's own count of receives goes up.
+func TestDryRunLeavesTheQueueAsItWas(t *testing.T) {
+	onWire(t, local.Options{}, func(r *region) {
+		r.many(130, "e", dead{})
+		r.many(20, "other", dead{destination: "erp"})
+		r.put(topology.DeliveriesDeadLetter, queue.Message{Body: "not ours"})
+		r.natively(topology.Deliveries, dead{event: "native", reason: "-"}.build(t))
+		time.Sleep(time.Hour)
+		snapshot := func() []local.Held { return r.queue(topology.DeliveriesDeadLetter).Snapshot() }
+		before := snapshot()
+		report := r.mustRun(r.deliveries(func(c *redrive.Config) { c.DryRun, c.Filter.Destinations = true, []string{"crm"} }))
+		if report.Matched != 131 || report.Looked != len(before) || report.Moved != 0 || !report.Complete {
+			t.Errorf("%+v", report)
+		}
+		r.atRest()
+		after := snapshot()
+		receives := func(m local.Held) int {
+			n, err := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			delete(m.Attributes, "ApproximateReceiveCount")
+			delete(m.Attributes, "ApproximateFirstReceiveTimestamp")
+			return n
+		}
+		for i := range min(len(before), len(after)) {
+			if was, is := receives(before[i]), receives(after[i]); is != was+1 {
+				t.Errorf("message %d: received %d times, then %d", i, was, is)
+			}
+		}
+		if !reflect.DeepEqual(before, after) {
+			t.Errorf("before %+v\nafter  %+v", before, after)
+		}
+		if n := r.queue(topology.Deliveries).Depth().Total(); n != 0 {
+			t.Errorf("%d messages were sent", n)
+		}
+	})
+}
+
+// TestLongRun: what is kept in flight shows again while a slow run is on; it is looked at once, stays, and hides nothing.
+func TestLongRun(t *testing.T) {
+	onWire(t, local.Options{}, func(r *region) {
+		const n = 1500 // seconds: more than twice redrive.DefaultHidden
+		r.many(90, "first", dead{destination: "erp"})
+		r.many(n, "e", dead{})
+		r.many(60, "last", dead{destination: "erp"})
+		report := r.mustRun(r.deliveries(func(c *redrive.Config) { c.Filter.Destinations, c.Rate, c.Window = []string{"crm"}, 1, 200 }))
+		moved, left := r.copies(topology.Deliveries), r.copies(topology.DeliveriesDeadLetter)
+		if report.Looked != n+150 || report.Moved != n || !report.Complete || len(moved) != n || len(left) != 150 || report.Newer != 0 {
+			t.Errorf("%d moved, %d left, %+v", len(moved), len(left), report)
+		}
+		for e, copies := range moved {
+			if copies != 1 {
+				t.Errorf("%s was sent %d times", e, copies)
+			}
+		}
+		if h := r.held(topology.DeliveriesDeadLetter)[0]; h.receives == "1" {
+			t.Error("nothing showed again: the test proves nothing")
+		}
+		r.atRest()
+	})
+}
+
+// TestRunsAtTheSameTime: two runs share the work, each message is moved by one of them.
+func TestRunsAtTheSameTime(t *testing.T) {
+	onWire(t, local.Options{}, func(r *region) {
+		const n = 300
+		r.many(n, "e", dead{})
+		r.many(50, "other", dead{destination: "erp"})
+		var wg sync.WaitGroup
+		var reports [2]redrive.Report
+		for i := range reports {
+			cfg := r.deliveries(func(c *redrive.Config) { c.Filter.Destinations, c.Rate = []string{"crm"}, 40 })
+			wg.Go(func() {
+				var err error
+				if reports[i], err = run(r.t.Context(), t, cfg); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		moved := r.copies(topology.Deliveries)
+		for e, copies := range moved {
+			if copies != 1 {
+				t.Errorf("%s was sent %d times", e, copies)
+			}
+		}
+		a, b := reports[0], reports[1]
+		if a.Moved == 0 || b.Moved == 0 || a.Moved+b.Moved != n || len(moved) != n || a.Stuck+b.Stuck+a.Undeleted+b.Undeleted > 0 {
+			t.Errorf("%d moved\n%+v\n%+v", len(moved), a, b)
+		}
+		r.atRest()
 	})
 }
 
