@@ -108,9 +108,15 @@
 // # Tenant
 //
 // Every event has one, as the extension tenant: the tenant pinned to the queue; else the event's extension tenant; else the
-// MessageGroupId; else "default". A tenant that is pinned (Input.Tenant) holds for all that arrives on the queue, in any
+// MessageGroupId; else "default". A tenant that is pinned (Input.Tenant) wins over whatever a message says and holds for all that arrives on the queue, in any
 // envelope and at any depth: give each producer that is not trusted with the name of others a queue of its own with a tenant. It also
 // names the tenant of what cannot name one, such as S3 and EventBridge.
+//
+// # Reserved names
+//
+// Message attributes whose names begin with waybill are Waybill's own: what it has to remember of a message that it sends again or dead-letters
+// travels in them. A producer's attribute waybill that is no such note is kept like any other; one that is, speaks for that message
+// only; one that claims to be of a later version than the release that reads it holds the message up for a day, and then makes it a dead letter.
 //
 // # Limits
 //

@@ -199,9 +199,9 @@ func TestWideEventWhileDestinationsChange(t *testing.T) {
 	for round := range 4 {
 		var here []string
 		for i, id := range ids {
-			switch {
-			case i%10 == round: // away in this round
-			case i%10 == 9:
+			switch i % 10 {
+			case round: // away in this round
+			case 9:
 				here = append(here, fmt.Sprint(id, "-new", round), id)
 			default:
 				here = append(here, id)

@@ -27,7 +27,7 @@ func (h *Handler) log(ctx context.Context, items []*item) {
 			slog.String(telemetry.KeyOutcome, it.verdict.Kind.String()),
 		}
 		if id := it.record.Note.EventID; id != "" {
-			attrs = append(attrs, telemetry.Text(telemetry.KeyEvent, id))
+			attrs = append(attrs, telemetry.Text(telemetry.KeyOriginalID, id))
 		}
 		if it.verdict.Reason != "" {
 			attrs = append(attrs, telemetry.Text(telemetry.KeyReason, it.verdict.Reason))

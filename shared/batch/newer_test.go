@@ -131,6 +131,19 @@ func TestNewerNoteIsHeldForABoundedTime(t *testing.T) {
 	}
 }
 
+// Where receives come sooner than planned, the last one decides: SQS would give no reason.
+func TestNewerNoteIsNotCountedOut(t *testing.T) {
+	ten := map[string]string{}
+	for i := range 9 {
+		ten[fmt.Sprint("x", i)] = "v"
+	}
+	b := newBench()
+	wantIDs(t, b.handle(t, unhandled, newer("m", 9, ten)))
+	if len(b.deadLetter.sent) != 1 || len(b.source.sent) != 0 {
+		t.Errorf("dead letters %+v, sent again %+v", b.deadLetter.sent, b.source.sent)
+	}
+}
+
 // Moved back from the dead-letter queue, a message waits another day: its dead letter does not say how long it had waited.
 func TestNewerNoteMovedBackIsHeldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

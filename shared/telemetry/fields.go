@@ -9,35 +9,36 @@ import (
 
 // The keys of log fields. Queries in runbooks use these and no others; Fields lists them.
 const (
-	KeyFunction     = "function"     // name of the function
-	KeyRequestID    = "requestId"    // of the invocation
-	KeyEvent        = "event"        // id of the event, as its producer gave it
-	KeyDelivery     = "delivery"     // id of the delivery
-	KeyDestination  = "destination"  // id of the destination
-	KeyTenant       = "tenant"       // whose event it is
-	KeyEpoch        = "epoch"        // deliberate restarts of the delivery so far
-	KeyAttempt      = "attempt"      // number of the attempt
-	KeyTrace        = "trace"        // X-Ray trace header
-	KeyCode         = "code"         // the receiver's last status
-	KeyReason       = "reason"       // short stable word that says why
-	KeyDetail       = "detail"       // for people; never payload
-	KeyThen         = "then"         // what follows a failed attempt
-	KeyMessageID    = "messageId"    // SQS's id of the message
-	KeyReceiveCount = "receiveCount" // SQS's count of receives
-	KeyOutcome      = "outcome"      // what a handler wants to become of a message
-	KeyWait         = "waitSeconds"  // until something is tried again
-	KeyBehind       = "behind"       // id of the message whose FIFO group this one waits in
-	KeyError        = "error"        // an error of ours or of AWS
-	KeyMishap       = "mishap"       // what went wrong while a message was settled
-	KeyStack        = "stack"        // of a panic
-	KeyRecords      = "records"      // number of messages
+	KeyFunction     = "function"          // name of the function
+	KeyRequestID    = "requestId"         // of the invocation
+	KeyEvent        = "event"             // id of the event, as its producer gave it
+	KeyDelivery     = "delivery"          // id of the delivery
+	KeyDestination  = "destination"       // id of the destination
+	KeyTenant       = "tenant"            // whose event it is
+	KeyEpoch        = "epoch"             // deliberate restarts of the delivery so far
+	KeyAttempt      = "attempt"           // number of the attempt
+	KeyTrace        = "trace"             // X-Ray trace header
+	KeyCode         = "code"              // the receiver's last status
+	KeyReason       = "reason"            // short stable word that says why
+	KeyDetail       = "detail"            // for people; never payload
+	KeyThen         = "then"              // what follows a failed attempt
+	KeyMessageID    = "messageId"         // SQS's id of the message
+	KeyOriginalID   = "originalMessageId" // SQS's id of the message that this one is a copy of
+	KeyReceiveCount = "receiveCount"      // SQS's count of receives
+	KeyOutcome      = "outcome"           // what a handler wants to become of a message
+	KeyWait         = "waitSeconds"       // until something is tried again
+	KeyBehind       = "behind"            // id of the message whose FIFO group this one waits in
+	KeyError        = "error"             // an error of ours or of AWS
+	KeyMishap       = "mishap"            // what went wrong while a message was settled
+	KeyStack        = "stack"             // of a panic
+	KeyRecords      = "records"           // number of messages
 )
 
 // Fields lists the keys of all log fields.
 func Fields() []string {
 	return []string{
 		KeyFunction, KeyRequestID, KeyEvent, KeyDelivery, KeyDestination, KeyTenant, KeyEpoch, KeyAttempt, KeyTrace, KeyCode, KeyReason, KeyDetail,
-		KeyThen, KeyMessageID, KeyReceiveCount, KeyOutcome, KeyWait, KeyBehind, KeyError, KeyMishap, KeyStack, KeyRecords,
+		KeyThen, KeyMessageID, KeyOriginalID, KeyReceiveCount, KeyOutcome, KeyWait, KeyBehind, KeyError, KeyMishap, KeyStack, KeyRecords,
 	}
 }
 
