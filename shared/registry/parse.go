@@ -205,7 +205,9 @@ func (r *reader) destination(path string, n *jsontree.Node) *Destination {
 		member{"tenant", `name the tenant, or write "*" for all of them`, func(path string, n *jsontree.Node) { d.Tenant = r.tenant(path, n) }},
 		member{"type", `write "type": "webhook"`, func(path string, n *jsontree.Node) { d.Type = r.kind(path, n) }},
 		member{"webhook", `say where to send: "webhook": {"url": …, "secrets": […]}`, func(path string, n *jsontree.Node) { d.Webhook = r.webhook(path, n) }},
-		member{"pattern", "", func(path string, n *jsontree.Node) { d.Pattern = r.pattern(path, n) }},
+		member{"pattern", "", func(path string, n *jsontree.Node) {
+			d.Pattern, d.patternText = r.pattern(path, n), string(r.document[n.Offset:n.End])
+		}},
 		member{"retry", "", func(path string, n *jsontree.Node) { d.Retry = r.retry(path, n) }},
 		member{"ledger", "", func(path string, n *jsontree.Node) { d.Ledger = r.ledger(path, n) }},
 		member{"reject", "", func(path string, n *jsontree.Node) { d.Reject = r.reject(path, n) }},

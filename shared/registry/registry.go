@@ -32,6 +32,8 @@ type Destination struct {
 	Retry   retry.Schedule
 	Ledger  LedgerMode
 	Reject  []int // status codes after which a delivery is never tried again, ascending; DefaultReject unless set
+
+	patternText string // as it stands in the file, for Diff
 }
 
 // WithSecrets gives a copy of the destination that signs with these secrets and no others: what its ARNs stand for, and the keys that it
