@@ -37,23 +37,22 @@ func (r *run) due(ctx context.Context, shard int, watermark waiting.Hour) {
 		}
 		watermark = waiting.Advance(watermark, h, r.Limits.MayClose(h, now, v.left))
 		if watermark >= saved+saveEvery {
-			r.advance(ctx, shard, watermark)
-			saved = watermark
+			saved = r.advance(ctx, shard, saved, watermark)
 		}
 	}
 	if watermark > saved {
-		r.advance(ctx, shard, watermark)
+		saved = r.advance(ctx, shard, saved, watermark)
 	}
 	now := r.now()
 	if h <= r.Limits.LastHour(now) {
 		oldest = earlier(oldest, h.Start()) // not visited
 	}
-	lag := now.Sub(watermark.End()) - r.Limits.CloseAfter() - r.Every // closed by the next run at the latest
+	lag := now.Sub(saved.End()) - r.Limits.CloseAfter() - r.Every // closed by the next run at the latest
 	if !oldest.IsZero() {
 		lag = max(lag, now.Sub(oldest))
 	}
 	r.note(func(report *Report) {
-		report.Open += max(0, int(r.Limits.LastHour(now)-watermark)+1)
+		report.Open += max(0, int(r.Limits.LastHour(now)-saved)+1)
 		report.Lag = max(report.Lag, lag)
 	})
 }
@@ -75,11 +74,14 @@ func dueAt(bucket, key string) time.Time {
 	return due
 }
 
-func (r *run) advance(ctx context.Context, shard int, to waiting.Hour) {
-	// Refused: another run is further on already.
+// advance writes a watermark and gives the one that is there now.
+func (r *run) advance(ctx context.Context, shard int, from, to waiting.Hour) waiting.Hour {
+	// Refused: another run is as far or further on already.
 	if err := r.Store.Advance(ctx, shard, to); err != nil && !errors.Is(err, waiting.ErrRefused) {
 		r.fail("advance a watermark", err)
+		return from
 	}
+	return to
 }
 
 // visited is what became of the rows that a visit to a due bucket was to send.

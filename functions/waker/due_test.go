@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/waybillhq/waybill/functions/waker"
 	"github.com/waybillhq/waybill/shared/awslocal"
 	localsqs "github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/delivery"
@@ -80,9 +83,9 @@ func TestMessageSaysWhenItWasDue(t *testing.T) {
 	})
 }
 
-func TestTenThousandInOneMinute(t *testing.T) {
+func TestThousandsInOneMinute(t *testing.T) {
 	inRegion(t, handler, func(t *testing.T, r *region) {
-		const n = 10_000
+		const n = 1500
 		minute := time.Now().Truncate(time.Minute).Add(30 * time.Minute)
 		var held []waiting.Held
 		for i := range n {
@@ -121,10 +124,10 @@ func TestTenThousandInOneMinute(t *testing.T) {
 }
 
 func TestPartitionIsNotWrittenFasterThanItCan(t *testing.T) {
-	inRegion(t, connections, func(t *testing.T, r *region) {
+	inRegion(t, handler, func(t *testing.T, r *region) {
 		at := time.Now().Truncate(time.Minute).Add(16 * time.Minute)
 		var held []waiting.Held
-		for i := 0; len(held) < 1000; i++ {
+		for i := 0; len(held) < 500; i++ {
 			if h := due(i, at); waiting.ShardOf(string(h.Message.Delivery)) == 3 { // all in one partition
 				held = append(held, h)
 			}
@@ -133,24 +136,24 @@ func TestPartitionIsNotWrittenFasterThanItCan(t *testing.T) {
 		<-time.After(7 * time.Minute)
 		began := time.Now()
 		r.run()
-		// A thousand units of a partition, at 800 a second, but for the last hundred.
-		if took := time.Since(began); took < 1100*time.Millisecond || r.total.Moved != 1000 {
+		// Five hundred units of a partition, at 800 a second, but for the last hundred.
+		if took := time.Since(began); took < 500*time.Millisecond || r.total.Moved != 500 {
 			t.Errorf("%d rows moved in %v", r.total.Moved, took)
 		}
 	})
 }
 
 func TestLargeRowsComeInPages(t *testing.T) {
-	inRegion(t, connections, func(t *testing.T, r *region) {
+	inRegion(t, handler, func(t *testing.T, r *region) {
 		at := time.Now().Truncate(time.Minute).Add(16 * time.Minute)
 		random := rand.NewChaCha8([32]byte{1})
 		want := map[string]string{}
-		for i := 0; len(want) < 7; i++ {
+		for i := 0; len(want) < 5; i++ {
 			h := due(i, at)
 			if waiting.ShardOf(string(h.Message.Delivery)) != 5 {
 				continue // one bucket, of more than a megabyte
 			}
-			raw := make([]byte, 200_000)
+			raw := make([]byte, 280_000)
 			_, _ = random.Read(raw)
 			h.Message.Event.Data = raw
 			want[h.Message.Event.ID] = string(raw)
@@ -430,4 +433,128 @@ func TestUnreadableRowsStay(t *testing.T) {
 			t.Fatalf("%+v, %d rows", report, r.rows())
 		}
 	})
+}
+
+// What is read in a run is what is within reach, though the hour holds more.
+func TestOnlyWhatIsWithinReachIsTaken(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		hour := time.Now().Truncate(time.Hour).Add(time.Hour)
+		for n := range 59 {
+			r.hold(due(n, hour.Add(time.Duration(n)*time.Minute+time.Millisecond)))
+		}
+		for minute := range 59 {
+			<-time.After(time.Until(hour.Add(time.Duration(minute)*time.Minute - limits.LookAhead())))
+			if report := r.run(); report.Moved != 0 || report.Lag != 0 {
+				t.Fatalf("minute %d: %+v before anything is within reach", minute, report)
+			}
+			<-time.After(2 * time.Millisecond)
+			if report := r.run(); report.Moved != 1 || report.Late != 0 || report.Lag != 0 {
+				t.Fatalf("minute %d: %+v", minute, report)
+			}
+		}
+	})
+}
+
+// callsOf counts what a run asks of DynamoDB and SQS.
+func (r *region) callsOf(run func()) map[string]int {
+	before := r.endpoint.Counts()
+	run()
+	calls := map[string]int{}
+	for op, c := range r.endpoint.Counts().Since(before) {
+		if c.Attempted > 0 {
+			calls[op.Name] = c.Attempted
+		}
+	}
+	return calls
+}
+
+// The figures in shared/waiting/README.md.
+func TestFewCalls(t *testing.T) {
+	inRegion(t, handler, func(t *testing.T, r *region) {
+		hour := time.Now().Truncate(time.Hour).Add(time.Hour)
+		shards := map[int]bool{}
+		for n := 0; len(shards) < 3; n++ {
+			h := due(n, hour.Add(30*time.Minute))
+			shards[waiting.ShardOf(string(h.Message.Delivery))] = true
+			r.hold(h)
+		}
+		r.until(hour.Add(2 * time.Minute)) // with a scan
+		for _, test := range []struct {
+			name string
+			at   time.Duration // after the hour
+			want map[string]int
+		}{
+			{"just after the hour, the last one is open still", 3 * time.Minute, map[string]int{"Query": 1 + 8 + 2*8}},
+			{"in the run that closes the last hour", limits.CloseAfter() + 1, map[string]int{"Query": 1 + 8 + 2*8, "UpdateItem": 8}},
+			{"idle", 15 * time.Minute, map[string]int{"Query": 1 + 8 + 8}},
+			{"rows in three shards", 25 * time.Minute, map[string]int{"Query": 1 + 8 + 8, "BatchExecuteStatement": 3, "SendMessageBatch": 3}},
+			{"idle again", 26 * time.Minute, map[string]int{"Query": 1 + 8 + 8}},
+			{"the next hour is within reach", 50 * time.Minute, map[string]int{"Query": 1 + 8 + 2*8}},
+		} {
+			<-time.After(time.Until(hour.Add(test.at)))
+			if got := r.callsOf(func() { r.run() }); !maps.Equal(got, test.want) {
+				t.Errorf("%s: calls %v, want %v", test.name, got, test.want)
+			}
+		}
+		<-time.After(time.Until(hour.Add(85 * time.Minute)))
+		if got := r.callsOf(func() { r.run() }); got["Scan"] != 1 || got["UpdateItem"] != 8+1 {
+			t.Errorf("with the scan of every hour: calls %v", got)
+		}
+	})
+}
+
+// Lag is how long ago the oldest delivery was due that is still to be sent, and nothing while none is overdue.
+func TestLag(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		r.run()
+		at := time.Now().Truncate(time.Hour).Add(90 * time.Minute)
+		for n := range 3 {
+			r.hold(due(n, at.Add(time.Duration(n)*time.Minute)))
+		}
+		stuck := r.another(&failing{Sender: r.sender, refuse: func(m queue.Message) bool { return strings.Contains(m.Body, `"n":1`) }})
+		for _, step := range []struct{ after, lag time.Duration }{
+			{-9 * time.Minute, 0}, {30 * time.Second, 0}, {61 * time.Second, time.Second}, {20 * time.Minute, 19 * time.Minute}, {3 * time.Hour, 3*time.Hour - time.Minute},
+		} {
+			<-time.After(time.Until(at.Add(step.after)))
+			if report, _ := stuck.Run(t.Context()); report.Lag != step.lag {
+				t.Errorf("%v after the first was due: %+v, want a lag of %v", step.after, report, step.lag)
+			}
+		}
+		if report := r.run(); report.Lag != 0 || r.rows() != 0 {
+			t.Errorf("after all was sent: %+v", report)
+		}
+	})
+}
+
+// An hour that should be closed and is not makes a lag as well, and so does one of which nobody knows what it holds.
+func TestLagOfHours(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		hour := time.Now().Truncate(time.Hour).Add(time.Hour)
+		r.until(hour.Add(-30 * time.Minute))
+		stays := stays{r.store}
+		w, err := waker.New(waker.Config{Store: stays, Limits: limits, Deliveries: r.sender, Destinations: r, Logger: slog.New(slog.DiscardHandler)})
+		r.check(err)
+		r.hold(due(1, hour.Add(-time.Minute)))
+		for _, step := range []struct{ after, lag time.Duration }{
+			{-2 * time.Minute, 0}, {limits.CloseAfter(), 0}, {limits.CloseAfter() + time.Minute, 0}, {limits.CloseAfter() + 3*time.Minute, 2 * time.Minute},
+		} {
+			<-time.After(time.Until(hour.Add(step.after)))
+			if report, err := w.Run(t.Context()); report.Lag != step.lag || report.Failed != 0 {
+				t.Errorf("%v after the hour: %+v, %v, want a lag of %v", step.after, report, err, step.lag)
+			}
+		}
+		r.run()
+		r.down = fmt.Errorf("%w: down", waiting.ErrUnknown)
+		<-time.After(time.Until(hour.Add(20 * time.Minute)))
+		if report, err := r.waker.Run(t.Context()); report.Lag != 20*time.Minute || err == nil {
+			t.Errorf("nothing can be read: %+v, %v", report, err)
+		}
+	})
+}
+
+// stays is a store whose watermarks cannot be written.
+type stays struct{ waiting.Store }
+
+func (s stays) Advance(context.Context, int, waiting.Hour) error {
+	return fmt.Errorf("%w: the watermark stays", waiting.ErrThrottled)
 }

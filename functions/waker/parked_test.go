@@ -30,9 +30,9 @@ func (r *region) marks() (n int) {
 }
 
 func TestParkedDrainInOrderOfAcceptance(t *testing.T) {
-	inRegion(t, connections, func(t *testing.T, r *region) {
+	inRegion(t, handler, func(t *testing.T, r *region) {
 		r.closed["orders-crm"] = true
-		const n = 1500
+		const n = 1000
 		began := time.Now()
 		var held []waiting.Held
 		for i := range n {

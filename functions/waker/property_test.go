@@ -251,7 +251,7 @@ func (h *house) hold(ctx context.Context) {
 			return
 		}
 		for ctx.Err() == nil && !a.dead {
-			<-time.After(time.Second + h.upTo(2*time.Second))
+			<-time.After(2*time.Second + h.upTo(6*time.Second))
 			if n := h.receive(); n != nil && h.work(a, room, n) {
 				h.mu.Lock()
 				n.gone = true

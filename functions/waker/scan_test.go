@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,6 +215,45 @@ func TestStoreThatIsDown(t *testing.T) {
 			t.Errorf("healed: %+v", report)
 		}
 	})
+}
+
+// What is drained is spread over the time until the next run, and that is within what the waker looks ahead.
+func TestEvery(t *testing.T) {
+	quick := limits
+	quick.LongestDelay = 15 * time.Second
+	for _, test := range []struct {
+		limits waiting.Limits
+		every  time.Duration
+		want   time.Duration // 0: refused
+	}{
+		{limits, 0, time.Minute}, {limits, 5 * time.Minute, 5 * time.Minute}, {limits, 10 * time.Minute, 10 * time.Minute}, {limits, 10*time.Minute + 1, 0}, {limits, -1, 0},
+		{quick, 0, time.Second}, {quick, 10 * time.Second, 10 * time.Second}, {quick, time.Minute, 0},
+	} {
+		inRegion(t, memory, func(t *testing.T, r *region) {
+			w, err := waker.New(waker.Config{
+				Store: r.store, Limits: test.limits, Every: test.every, DrainPerRun: 4, Deliveries: r.sender, Destinations: r, Logger: slog.New(slog.DiscardHandler),
+			})
+			if (err != nil) != (test.want == 0) {
+				t.Fatalf("%v with a longest delay of %v: %v", test.every, test.limits.LongestDelay, err)
+			}
+			if err != nil {
+				return
+			}
+			for i := range 4 {
+				r.hold(parked(i, "orders-crm", time.Now()))
+			}
+			_, err = w.Run(t.Context())
+			r.check(err)
+			at := []int{}
+			for range 4 {
+				at = append(at, len(r.arrivals()))
+				<-time.After((test.want/4 + time.Second - 1).Truncate(time.Second)) // a queue delays by whole seconds
+			}
+			if want := []int{1, 1, 1, 1}; test.want >= 4*time.Second && !slices.Equal(at, want) || at[0] != 1 {
+				t.Errorf("every %v: arrivals by quarter %v", test.want, at)
+			}
+		})
+	}
 }
 
 func TestNewNamesWhatIsMissing(t *testing.T) {

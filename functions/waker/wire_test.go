@@ -37,6 +37,8 @@ var limits = waiting.Limits{FunctionTimeout: time.Minute, ClockSkew: 5 * time.Se
 // region is DynamoDB and SQS over the real protocols and the real SDK, in virtual time, with a room and a waker in front.
 type region struct {
 	t        *testing.T
+	limits   waiting.Limits
+	every    time.Duration // from one run to the next
 	endpoint *awslocal.Endpoint
 	engine   *dynamodb.Service
 	queue    *localsqs.Queue
@@ -90,8 +92,13 @@ func (d direct) Send(_ context.Context, messages []queue.Message) []error {
 // inRegion runs a test in a bubble with a region of its own.
 func inRegion(t *testing.T, through door, test func(t *testing.T, r *region)) {
 	t.Helper()
+	inRegionWith(t, limits, time.Minute, through, test)
+}
+
+func inRegionWith(t *testing.T, limits waiting.Limits, every time.Duration, through door, test func(t *testing.T, r *region)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &region{t: t, engine: dynamodb.New(dynamodb.Options{}), closed: map[string]bool{}, memory: waitingtest.NewMemory()}
+		r := &region{t: t, limits: limits, every: every, engine: dynamodb.New(dynamodb.Options{}), closed: map[string]bool{}, memory: waitingtest.NewMemory()}
 		queues := localsqs.New(localsqs.Options{Seed: 1})
 		r.endpoint = awslocal.New(awslocal.Options{}, r.engine, queues)
 		defer func() {
@@ -114,7 +121,7 @@ func inRegion(t *testing.T, through door, test func(t *testing.T, r *region)) {
 		r.room, err = waiting.New(waiting.Config{Store: r.store, Limits: limits})
 		r.check(err)
 		r.waker, err = waker.New(waker.Config{
-			Store: r.store, Limits: limits, Deliveries: r.sender, Destinations: r,
+			Store: r.store, Limits: limits, Every: every, Deliveries: r.sender, Destinations: r,
 			Now: func() time.Time { return time.Now().Add(r.ahead) }, Logger: slog.New(slog.DiscardHandler),
 		})
 		r.check(err)
@@ -157,7 +164,7 @@ func (r *region) run() waker.Report {
 	r.check(err)
 	t := &r.total
 	t.Moved, t.Late, t.Drained, t.Expired, t.Stray = t.Moved+report.Moved, t.Late+report.Late, t.Drained+report.Drained, t.Expired+report.Expired, t.Stray+report.Stray
-	t.LateBy = max(t.LateBy, report.LateBy)
+	t.LateBy, t.Lag = max(t.LateBy, report.LateBy), max(t.Lag, report.Lag)
 	return report
 }
 
@@ -169,7 +176,7 @@ func (r *region) until(end time.Time) {
 	stop()
 }
 
-// wakes runs the waker at every full minute until stop is called.
+// wakes runs the waker at every full minute, or what is one, until stop is called.
 func (r *region) wakes() (stop func()) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan struct{})
@@ -179,7 +186,7 @@ func (r *region) wakes() (stop func()) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute))):
+			case <-time.After(time.Until(time.Now().Truncate(r.every).Add(r.every))):
 				r.run()
 			}
 		}
@@ -241,6 +248,7 @@ var schedule = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minut
 type worker struct {
 	*region
 	began    time.Time
+	schedule []time.Duration
 	attempts []time.Duration
 	due      atomic.Int64 // ms, of what is held; 0: nothing is
 }
@@ -252,12 +260,12 @@ func (w *worker) attempt(m delivery.Message) {
 	}
 	w.attempts = append(w.attempts, time.Since(w.began))
 	w.due.Store(0)
-	if m.Attempt > len(schedule) {
+	if m.Attempt > len(w.schedule) {
 		return
 	}
-	wait := schedule[m.Attempt-1]
+	wait := w.schedule[m.Attempt-1]
 	next := m.Successor(wait)
-	if wait < limits.MinDistance() {
+	if wait < w.limits.MinDistance() {
 		body, err := next.Encode(delivery.MaxBytes)
 		w.check(err)
 		w.check(w.sender.Send(w.t.Context(), []queue.Message{{Body: body, Delay: wait}})...)
@@ -292,9 +300,9 @@ func (w *worker) works() (stop func()) {
 func (w *worker) checkSchedule(late time.Duration) {
 	w.t.Helper()
 	at := time.Duration(0)
-	for i, wait := range append([]time.Duration{0}, schedule...) {
+	for i, wait := range append([]time.Duration{0}, w.schedule...) {
 		if at += wait; i >= len(w.attempts) {
-			w.t.Fatalf("%d attempts, want %d", len(w.attempts), len(schedule)+1)
+			w.t.Fatalf("%d attempts, want %d", len(w.attempts), len(w.schedule)+1)
 		}
 		if off := w.attempts[i] - at; off < 0 || off > late {
 			w.t.Errorf("attempt %d at %v, want %v", i+1, w.attempts[i], at)
@@ -306,7 +314,7 @@ func (w *worker) checkSchedule(late time.Duration) {
 // The retries of three days, every one at its second, with the waker running every minute.
 func TestScheduleOfThreeDays(t *testing.T) {
 	inRegion(t, memory, func(t *testing.T, r *region) {
-		w := &worker{region: r, began: time.Now()}
+		w := &worker{region: r, began: time.Now(), schedule: schedule}
 		w.attempt(firstAttempt())
 		stop := w.works()
 		r.until(w.began.Add(76 * time.Hour))
@@ -319,10 +327,10 @@ func TestScheduleOfThreeDays(t *testing.T) {
 }
 
 // The same through DynamoDB and SQS as the SDK speaks to them. Here the waker is only called when something comes within reach, and now and
-// then: every minute would be 700,000 calls.
+// then: every minute would be 80,000 calls.
 func TestScheduleOfThreeDaysThroughTheSDK(t *testing.T) {
 	inRegion(t, handler, func(t *testing.T, r *region) {
-		w := &worker{region: r, began: time.Now()}
+		w := &worker{region: r, began: time.Now(), schedule: schedule}
 		w.attempt(firstAttempt())
 		stop := w.works()
 		for last := w.began; time.Since(w.began) < 76*time.Hour; <-time.After(time.Minute) {
@@ -338,6 +346,34 @@ func TestScheduleOfThreeDaysThroughTheSDK(t *testing.T) {
 		w.checkSchedule(2 * time.Second)
 		if r.total.Moved != 7 || r.total.Late != 0 || r.total.Stray != 0 || r.rows() != 0 {
 			t.Errorf("%+v, %d rows are left", r.total, r.rows())
+		}
+	})
+}
+
+// compressed are the limits of time that runs sixty times as fast.
+var compressed = waiting.Limits{FunctionTimeout: time.Second, ClockSkew: 50 * time.Millisecond, MarkCache: 5 * time.Second, LongestPark: 336 * time.Minute, LongestDelay: 15 * time.Second}
+
+// The three days in an hour and a quarter: all distances are sixty times shorter, and the waker runs every second.
+func TestScheduleInCompressedTime(t *testing.T) {
+	inRegionWith(t, compressed, time.Second, memory, func(t *testing.T, r *region) {
+		w := &worker{region: r, began: time.Now()}
+		for _, wait := range schedule {
+			w.schedule = append(w.schedule, wait/60)
+		}
+		w.attempt(firstAttempt())
+		stop := w.works()
+		r.until(w.began.Add(76 * time.Minute))
+		stop()
+		w.checkSchedule(1100 * time.Millisecond) // a queue delays by whole seconds
+		if r.total.Moved != 7 || r.total.Late != 0 || r.total.Stray != 0 || r.total.Lag != 0 || r.rows() != 0 {
+			t.Errorf("%+v, %d rows are left", r.total, r.rows())
+		}
+		for i := range 25 {
+			r.hold(parked(i, "orders-crm", time.Now()))
+		}
+		r.until(time.Now().Add(time.Minute))
+		if len(r.arrivals()) != 25 || r.marks() != 0 {
+			t.Errorf("%+v, %d marks are left", r.total, r.marks())
 		}
 	})
 }

@@ -954,7 +954,8 @@ func settings() map[string]setting {
 	soon.LongestPark = 4 * tick
 	const third = 44 * time.Minute // the third tick is in the last minute of its hour
 	return map[string]setting{
-		"one waker":          {limits: limits, ticks: 9, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, past: third, waits: []int{3, 4}, left: budgets{wait: 2, unanswered: 1, unsent: 1}},
+		"one waker":          {limits: limits, ticks: 9, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, past: third, waits: []int{3}, left: budgets{wait: 1, unsent: 1}},
+		"two rows":           {limits: limits, ticks: 9, holders: 1, wakers: 1, holderClock: -1, wakeClock: 1, past: third, waits: []int{3, 4}, left: budgets{wait: 2, unsent: 1}},
 		"two wakers":         {limits: limits, ticks: 6, holders: 1, wakers: 2, holderClock: -1, past: 4 * time.Minute, behind: time.Hour, waits: []int{3}, left: budgets{wait: 1, unsent: 1}},
 		"repeated put":       {limits: limits, ticks: 5, holders: 1, wakers: 1, past: third, waits: []int{3, 5}, left: budgets{wait: 2, unanswered: 2}},
 		"overdue":            {limits: limits, ticks: 6, holders: 1, wakers: 1, past: 30 * time.Minute, waits: []int{-7, 1}, left: budgets{wait: 1}},
