@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"flag"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -233,6 +236,36 @@ func refusals() []refusal {
 		{"reject 600", with("reject", `[600]`), d + "reject[0]", "use codes from 400 to 599"},
 		{"reject a fraction", with("reject", `[400.5]`), d + "reject[0]", "whole number"},
 		{"reject twice", with("reject", `[400, 400]`), d + "reject[1]", "appears twice"},
+	}
+}
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// TestRefusalsWordForWord holds position, field and remedy of every row of the table, as people see them.
+func TestRefusalsWordForWord(t *testing.T) {
+	const golden = "testdata/refusals.txt"
+	var got strings.Builder
+	for _, test := range refusals() {
+		_, err := registry.Parse([]byte(test.document), registry.Options{})
+		fmt.Fprintf(&got, "# %s\n%v\n\n", test.name, err)
+	}
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Split(string(stored), "\n\n")
+	for i, row := range strings.Split(got.String(), "\n\n") {
+		if i >= len(want) || row != want[i] {
+			t.Fatalf("got\n%s\nwhich is not what stands in %s; if it is better, run the test with -update", row, golden)
+		}
+	}
+	if len(want) != len(refusals())+1 {
+		t.Errorf("%d rows in %s, %d bad files", len(want)-1, golden, len(refusals()))
 	}
 }
 

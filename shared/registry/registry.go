@@ -2,7 +2,12 @@
 //
 // Parse reads them from a JSON file and checks everything that can be checked without calling anybody, so that a bad
 // destination is refused when it is written and not when the first event is lost on it. Every problem is reported at
-// once, with line, column, field and remedy. A Set never changes after Parse; a Source gives the current one.
+// once, with line, column, field and remedy; Schema lets editors do most of it. A Set never changes after Parse; a Source gives the current one.
+//
+// A Store keeps what was applied, version by version, and apart from it the states: who is paused and who disabled. A Cache is the Source over a
+// Store, bounded in age and good for outages and rollbacks. Diff tells what applying a file would change.
+//
+// Secrets do not stand in the file: ARNs do, and Destination.WithSecrets puts in their place what they stand for, just before a call.
 package registry
 
 import (
