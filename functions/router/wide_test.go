@@ -62,13 +62,14 @@ func (q *slow) Send(ctx context.Context, messages []queue.Message) []error {
 }
 
 func (q *slow) accept(m queue.Message) {
-	d, err := delivery.Decode(m.Body)
-	if err != nil {
-		panic(err)
+	_, rest, _ := strings.Cut(m.Body, `"event":{"id":"`) // thousands of messages are not decoded for their ids
+	id, _, found := strings.Cut(rest, `"`)
+	if !found {
+		panic("no event id in " + m.Body)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.accepted[d.Event.ID+" "+d.Destination]++
+	q.accepted[id+" "+m.Group]++
 	q.total++
 }
 
@@ -194,7 +195,7 @@ func TestWideBatchMakesProgress(t *testing.T) {
 
 // Destinations that come and go meanwhile take the event from none that stays.
 func TestWideEventWhileDestinationsChange(t *testing.T) {
-	ids := numbered(6000)
+	ids := numbered(4000)
 	var sets []*registry.Set
 	for round := range 4 {
 		var here []string
@@ -213,16 +214,17 @@ func TestWideEventWhileDestinationsChange(t *testing.T) {
 		sets = append(sets, wanting(t, here...))
 	}
 	synctest.Test(t, func(t *testing.T) {
-		to := &slow{call: 1500 * time.Millisecond, accepted: map[string]int{}}
-		follow(t, &changing{sets: sets}, to, event("1", "t", `1`))
+		to := &slow{call: 2500 * time.Millisecond, accepted: map[string]int{}}
+		source := &changing{sets: sets}
+		follow(t, source, to, event("1", "t", `1`))
 		missing := 0
 		for i, id := range ids {
 			if i%10 >= 4 && to.accepted["1 "+id] == 0 {
 				missing++
 			}
 		}
-		if missing > 0 {
-			t.Errorf("%d destinations were there all the time and have not got the event", missing)
+		if missing > 0 || source.next < 3 {
+			t.Errorf("%d destinations were there all the time and have not got the event, after %d invocations", missing, source.next)
 		}
 	})
 }
