@@ -11,8 +11,9 @@ import (
 // connectTime bounds looking up the daemon's name. Lambda gives an address, which needs no look-up.
 const connectTime = time.Second
 
-// writeTime bounds how long one span can be held up by a full socket. What cannot be written by then is lost: work goes before traces.
-const writeTime = 10 * time.Millisecond
+// writeTime bounds one try to hand a packet to the system, which takes microseconds unless its buffers are full. It is long enough for a goroutine
+// that has to wait for a processor in between.
+const writeTime = 50 * time.Millisecond
 
 // dial connects to a daemon at "host:port" or, as the SDKs also take it, "tcp:host:port udp:host:port". Nothing is sent.
 func dial(address string) (net.Conn, error) {
@@ -37,12 +38,17 @@ func dial(address string) (net.Conn, error) {
 
 // write sends one datagram. An error may be the answer to an earlier one, a daemon that was away: a second try then gets through.
 func write(conn net.Conn, packet []byte) error {
+	err := try(conn, packet)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		err = try(conn, packet)
+	}
+	return err
+}
+
+func try(conn net.Conn, packet []byte) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
 	_, err := conn.Write(packet)
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		_, err = conn.Write(packet)
-	}
 	return err
 }

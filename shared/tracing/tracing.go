@@ -10,7 +10,7 @@
 // Where no header is in the context, outside Lambda, Invocation begins a trace and sends the function's segment itself.
 //
 // Without a tracer, without an invocation, or in a trace that is not sampled, Start gives a nil [*Span], whose methods do nothing and allocate
-// nothing. Nothing here fails or panics for want of a trace, and nothing waits for the daemon.
+// nothing. Nothing here fails or panics for want of a trace, and nothing waits for an answer: what the socket does not take within 100 ms is lost.
 //
 // # What is recorded
 //
