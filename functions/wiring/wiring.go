@@ -6,15 +6,18 @@ package wiring
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybillhq/waybill/functions/deliverer"
 	"github.com/waybillhq/waybill/functions/router"
+	"github.com/waybillhq/waybill/functions/waker"
 	"github.com/waybillhq/waybill/shared/batch"
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/downstream"
@@ -25,14 +28,27 @@ import (
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/queue/sqs"
 	"github.com/waybillhq/waybill/shared/registry"
+	registrydynamo "github.com/waybillhq/waybill/shared/registry/dynamo"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/topology"
+	"github.com/waybillhq/waybill/shared/waiting"
+	waitingdynamo "github.com/waybillhq/waybill/shared/waiting/dynamo"
 )
+
+// Assembly puts a function together from its configuration and its parts: the type of Router, Deliverer and Waker.
+type Assembly func(config.Function, Parts) (lambda.Handler, error)
 
 // Parts are what a function is put together from besides its configuration.
 type Parts struct {
-	AWS          aws.Config
-	Destinations registry.Source
+	AWS aws.Config
+	// Destinations are from a file that is deployed with the function; nil: those in the registry. What is known of destinations at run time is
+	// in the registry in any case.
+	Destinations *registry.Set
 	Logger       *slog.Logger
+	// Metrics takes a line of metrics for each invocation; nil: none are written.
+	Metrics io.Writer
+	// Secrets puts the keys in that destinations name by ARN; nil: they hold their keys themselves.
+	Secrets deliverer.Secrets
 	// OnAttempt, if set, hears of every attempt, from any goroutine. It must be quick.
 	OnAttempt func(downstream.Attempt, downstream.Result)
 	// Dial connects to destinations; nil: through the egress guard, which is what anything but a test wants.
@@ -40,9 +56,13 @@ type Parts struct {
 }
 
 // Router puts the router together.
-func Router(cfg config.Function, p Parts) (*batch.Handler, error) {
+func Router(cfg config.Function, p Parts) (lambda.Handler, error) {
 	queues := open(cfg, p)
-	r, err := router.New(router.Config{Destinations: p.Destinations, Deliveries: queues[topology.Deliveries], Logger: p.Logger})
+	destinations, err := directory(cfg, p)
+	if err != nil {
+		return nil, err
+	}
+	r, err := router.New(router.Config{Destinations: destinations, Deliveries: queues[topology.Deliveries], Logger: p.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -50,15 +70,19 @@ func Router(cfg config.Function, p Parts) (*batch.Handler, error) {
 }
 
 // Deliverer puts the deliverer together.
-func Deliverer(cfg config.Function, p Parts) (*batch.Handler, error) {
+func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 	queues := open(cfg, p)
 	limits := cfg.Topology.Limits
+	destinations, err := directory(cfg, p)
+	if err != nil {
+		return nil, err
+	}
 	store, err := store(cfg, p)
 	if err != nil {
 		return nil, err
 	}
 	books, err := ledger.New(ledger.Config{
-		Store: store,
+		Store: throttles{store},
 		// The handler's context ends before the invocation does; the lease counts from the invocation's end.
 		LeaseGrace:   limits.LeaseGrace + limits.AnswerHeadroom,
 		LongestLease: cfg.Function.Timeout + limits.LeaseGrace,
@@ -67,20 +91,97 @@ func Deliverer(cfg config.Function, p Parts) (*batch.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	rows, err := room(cfg, p)
+	if err != nil {
+		return nil, err
+	}
+	waitingRoom, err := waiting.New(waiting.Config{Store: rows, Limits: waitingLimits(cfg)})
+	if err != nil {
+		return nil, err
+	}
 	dial := p.Dial
 	if dial == nil {
 		dial = egress.NewGuard(cfg.EgressAllow).DialContext
 	}
 	d, err := deliverer.New(deliverer.Config{
-		Destinations: p.Destinations, Ledger: books,
+		Destinations: destinations, Ledger: books,
 		Adapter:    observed(downstream.Mux{registry.TypeWebhook: webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})}, p.OnAttempt),
-		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter],
+		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter], Notices: queues[topology.Ingress],
+		Room: waitingRoom, Disabler: destinations, Secrets: p.Secrets, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
 		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return handler(cfg, p, queues, d.Deliver)
+}
+
+// Waker puts the waker together.
+func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
+	rows, err := room(cfg, p)
+	if err != nil {
+		return nil, err
+	}
+	destinations, err := directory(cfg, p)
+	if err != nil {
+		return nil, err
+	}
+	w, err := waker.New(waker.Config{
+		Store: rows, Limits: waitingLimits(cfg), Deliveries: open(cfg, p)[topology.Deliveries], Destinations: permits{destinations}, Logger: p.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	emitter, err := metrics(cfg, p)
+	if err != nil {
+		return nil, err
+	}
+	return lambda.NewHandler(measured(emitter, func(ctx context.Context, _ struct{}) (waker.Report, error) {
+		report, err := w.Run(ctx)
+		publish(telemetry.From(ctx), report)
+		return report, err
+	})), nil
+}
+
+// permits lets go of what is parked for destinations that may receive. Those that do not exist any more may: the deliverer makes dead letters of what
+// they have left.
+type permits struct{ registry.Source }
+
+// Drain implements waker.Destinations.
+func (p permits) Drain(ctx context.Context, destination string) (waker.Permit, error) {
+	set, err := p.Set(ctx)
+	if err != nil {
+		return waker.Permit{}, err
+	}
+	return waker.Permit{May: set.State(destination).MayReceive()}, nil
+}
+
+// directory knows the destinations and their states, as the registry has them.
+func directory(cfg config.Function, p Parts) (*registry.Cache, error) {
+	problem := func(err error) { p.Logger.Error("registry", telemetry.Error(err)) }
+	store, err := registrydynamo.New(dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Registry], registrydynamo.Options{OnProblem: problem})
+	if err != nil {
+		return nil, err
+	}
+	return registry.NewCache(store, registry.CacheConfig{
+		Fixed: p.Destinations, MaxAge: cfg.Topology.Limits.RegistryAge, MaxStale: cfg.Topology.Limits.RegistryStale,
+		By: string(cfg.Function.Name), OnProblem: problem,
+	}), nil
+}
+
+// room is the store of the waiting room.
+func room(cfg config.Function, p Parts) (*waitingdynamo.Store, error) {
+	return waitingdynamo.New(dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Waiting], waitingdynamo.Options{})
+}
+
+// waitingLimits are the times that everybody who touches the waiting room must agree on, so they come from the topology alone.
+func waitingLimits(cfg config.Function) waiting.Limits {
+	l := cfg.Topology.Limits
+	limits := waiting.Limits{ClockSkew: l.ClockSkew, MarkCache: l.MarkCache, LongestPark: l.LongestPark, LongestDelay: l.LongestDelay}
+	for _, f := range cfg.Topology.Functions {
+		limits.FunctionTimeout = max(limits.FunctionTimeout, f.Timeout)
+	}
+	return limits
 }
 
 // store is the ledger's: the batch form, which gives way to the item form where it is refused.
@@ -94,8 +195,9 @@ func store(cfg config.Function, p Parts) (ledger.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dynamo.WithFallback(batched, single, dynamo.FallbackOptions{OnFallback: func(f dynamo.Fallback) {
-		p.Logger.Warn("ledger store falls back to single items", "operation", f.Operation, "entries", f.Entries, "cause", f.Cause)
+	return dynamo.WithFallback(batched, single, dynamo.FallbackOptions{OnFallback: func(ctx context.Context, f dynamo.Fallback) {
+		telemetry.From(ctx).Count(telemetry.StoreFallbacks, 1)
+		p.Logger.WarnContext(ctx, "ledger store falls back to single items", "operation", f.Operation, "entries", f.Entries, "cause", f.Cause)
 	}}), nil
 }
 
@@ -133,14 +235,18 @@ func open(cfg config.Function, p Parts) map[topology.QueueName]queue.Queue {
 	return queues
 }
 
-func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Queue, fn batch.Func) (*batch.Handler, error) {
+func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Queue, fn batch.Func) (lambda.Handler, error) {
 	source, ok := cfg.Topology.Queue(cfg.Function.Source.Queue)
 	if !ok || queues[source.Name] == nil || queues[source.DeadLetter] == nil {
 		return nil, fmt.Errorf("function %s: the topology gives it no access to its source queue %s and its dead-letter queue %s",
 			cfg.Function.Name, cfg.Function.Source.Queue, source.DeadLetter)
 	}
-	return batch.New(batch.Config{
+	emitter, err := metrics(cfg, p)
+	if err != nil {
+		return nil, err
+	}
+	return lambda.NewHandler(measured(emitter, batch.New(batch.Config{
 		Source: queues[source.Name], DeadLetter: queues[source.DeadLetter], MaxReceiveCount: source.MaxReceiveCount,
 		Headroom: cfg.Topology.Limits.AnswerHeadroom, Logger: p.Logger,
-	}, fn), nil
+	}, fn).Handle)), nil
 }

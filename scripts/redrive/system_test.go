@@ -26,7 +26,6 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/redrive/program"
-	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -58,12 +57,8 @@ func inWorld(t *testing.T, play func(w *world)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		set, err := registry.Parse(document, registry.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
 		w.System, err = system.Start(context.Background(), system.Config{
-			Destinations: set, Dial: w.receiver.Dial, Logger: slog.New(slog.DiscardHandler), Queues: sqs.Options{Seed: 1},
+			Destinations: document, Dial: w.receiver.Dial, Logger: slog.New(slog.DiscardHandler), Queues: sqs.Options{Seed: 1},
 		})
 		if err != nil {
 			t.Fatal(err)

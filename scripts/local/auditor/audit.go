@@ -16,16 +16,22 @@ import (
 // Audit looks for every accepted event and every expected delivery, and gives the books as they stand. The system may run
 // meanwhile.
 //
-// All queues are read at one instant, the ledger before and after it. In between a delivery may move on, but a waybill only ever
+// All queues are read at one instant, ledger and waiting room before and after it. In between a delivery may move on, but a waybill only ever
 // moves forward: one of the two readings is as it was at that instant, or tells where the delivery went since. A delivery
 // is lost only if it is found by neither.
 func (a *Auditor) Audit(queues *sqs.Service, tables *dynamodb.Service, calls awslocal.Counts) Books {
 	a.mu.Lock()
 	accepted, deliveries := a.accepted, a.deliveries // what is accepted from now on may be in no reading
 	a.mu.Unlock()
-	before := readLedger(tables)
+	before, early := readLedger(tables), readRoom(tables)
 	held := queues.Snapshot()
-	after := readLedger(tables)
+	late, after := readRoom(tables), readLedger(tables)
+	// What waits in the waiting room is as good as on the queue. A row leaves it after its message is on the queue, and enters it before what it
+	// succeeds is acknowledged: one of the two readings around that of the queues has it, or the queue.
+	held[string(topology.Deliveries)] = slices.Concat(held[string(topology.Deliveries)], early.messages, late.messages)
+	for _, problem := range late.unreadable {
+		after.unreadable.addf("%s", problem)
+	}
 	b := a.judge(accepted, deliveries, before, held, after)
 	b.count(calls)
 	return b

@@ -28,8 +28,8 @@
 //
 //	delivered   the ledger says so, and the receiver has the bytes that were accepted: by its own log where there is one, else by
 //	            an attempt that was seen to succeed. Without that evidence it is lost, whatever else there is.
-//	parked      its message on the deliveries queue says that it is held for its destination
-//	waiting     the ledger says so, and the message of a later attempt lies on the deliveries queue
+//	parked      its message in the waiting room or on the deliveries queue says that it is held for its destination
+//	waiting     the ledger says so, and the message of a later attempt lies in the waiting room or on the deliveries queue
 //	queued      any other message of it lies on the deliveries queue: not tried yet, under way, or only to be written down
 //	dead        its dead letter lies in the dead-letter queue, put there by Waybill or by the queue's redrive policy
 //	queued      nothing of it is there yet, and its event lies in the ingress queue

@@ -18,7 +18,6 @@ import (
 	"github.com/waybillhq/waybill/scripts/local/system"
 	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
-	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -66,13 +65,9 @@ func start(t *testing.T, receiverLog bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := registry.Parse(destinations, registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	far := receiver.New(receiver.Options{OnReceived: func(r receiver.Request) { books.OnReceived(r.ID, r.Status, r.Digest) }})
 	s, err := system.Start(t.Context(), system.Config{
-		Destinations: set, Logger: slog.New(slog.DiscardHandler),
+		Destinations: destinations, Logger: slog.New(slog.DiscardHandler),
 		Queues: sqs.Options{OnSend: books.OnSend, Seed: 1}, OnAttempt: books.OnAttempt, Dial: far.Dial, Stopped: true,
 	})
 	if err != nil {

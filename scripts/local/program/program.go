@@ -97,7 +97,7 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 		return nil, err
 	}
 	r.system, err = system.Start(running, system.Config{
-		Topology: r.topology, Destinations: r.set, EgressAllow: o.egressAllow, Logger: r.logger,
+		Topology: r.topology, Destinations: r.file, EgressAllow: o.egressAllow, Logger: r.logger,
 		Queues:    sqs.Options{BaseURL: r.baseURL(), OnSend: r.auditor.OnSend},
 		OnAttempt: r.auditor.OnAttempt,
 	})

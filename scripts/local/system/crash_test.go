@@ -183,6 +183,9 @@ func TestCrashedEnvironmentStopsActing(t *testing.T) {
 				},
 			}
 			run(t, p, func(w *world) {
+				if err := w.StopSchedules(context.Background()); err != nil { // the waker's calls are not meant
+					t.Fatal(err)
+				}
 				if plant != nil {
 					plant(w)
 				}

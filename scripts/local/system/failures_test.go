@@ -38,6 +38,7 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -115,7 +116,7 @@ func TestLedgerDownForAnHour(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run(t, plan{destinations: []destination{to("shop", receiver.Fine), relaxed(to("crm", receiver.Fine))}, quiet: true}, func(w *world) {
-				fault.Service = "dynamodb"
+				fault.Service, fault.Match = "dynamodb", onTable(topology.Ledger)
 				down := w.Endpoint.Faults().Add(fault)
 				ids := []string{"order"}
 				w.send(ids...)
@@ -442,7 +443,7 @@ func (w *world) batch(ids []string) {
 	if !w.until(time.Minute, time.Second, func() bool { return w.queue(topology.Ingress).Depth().Total() == 0 }) {
 		w.t.Fatal("the router is stuck")
 	}
-	w.Resume(context.Background())
+	w.Mappings[topology.Deliverer].Start(context.Background())
 }
 
 // TestFunctionTimesOut: a batch whose function does not answer returns as a whole. What was settled is recognised, nothing is done twice.
@@ -522,7 +523,7 @@ func TestDestinationIsDeleted(t *testing.T) {
 		if err := w.Pause(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		*w.set = *parse(t, []destination{to("shop", receiver.Fine)}) // nothing runs now
+		w.apply(to("shop", receiver.Fine))
 		w.Resume(context.Background())
 		w.rest(time.Hour, time.Second)
 		for id, attempts := range map[string]int{"waits": 1, "queued": 0} {
@@ -642,7 +643,8 @@ func TestNewerVersionIsDeferred(t *testing.T) {
 	})
 }
 
-// TestGoneDestinationIsParked: 410 disables a destination. Its deliveries wait without being tried or spent, and drain when it is back.
+// TestGoneDestinationIsParked: 410 disables a destination. Its deliveries wait in the waiting room without being tried or spent, and drain when a
+// person has enabled it.
 func TestGoneDestinationIsParked(t *testing.T) {
 	const away = 30 * time.Hour
 	p := plan{
@@ -659,28 +661,111 @@ func TestGoneDestinationIsParked(t *testing.T) {
 		w.send("first")
 		time.Sleep(time.Minute)
 		later := names("later", 5)
-		for _, id := range later { // one at a time: the environment that saw the 410 handles them all
+		for _, id := range later {
 			w.send(id)
 			time.Sleep(time.Second)
 		}
+		time.Sleep(away)
 		for _, id := range later {
 			if _, claimed := w.waybill(id, "shop"); claimed || w.calls(id, "shop") != 0 {
 				t.Errorf("%s was tried at a disabled destination", id)
 			}
 			w.want(id, "neighbour", ledger.Delivered, 1)
 		}
-		w.rest(away+3*time.Hour, time.Minute)
-		for _, id := range append(later, "first") {
-			if found, _ := w.waybill(id, "shop"); found.State != ledger.Delivered {
-				t.Errorf("%s after the destination came back: %+v", id, found)
-			}
-			requests := w.requests(id, "shop")
-			for i := range requests[1:] {
-				if gap := requests[i+1].At.Sub(requests[i].At); gap < time.Hour {
-					t.Errorf("%s was tried again after %s", id, gap)
-				}
+		if n := w.calls("first", "shop"); n != 1 {
+			t.Errorf("the delivery that met the 410 was tried %d times", n)
+		}
+		if told := w.tolds("neighbour"); told != 1 {
+			t.Errorf("it was told of by %d events", told)
+		}
+		if was, err := w.registry().Enable(context.Background(), "shop"); !was || err != nil {
+			t.Fatal(was, err)
+		}
+		w.rest(3*time.Hour, time.Minute)
+		w.want("first", "shop", ledger.Delivered, 2)
+		for _, id := range later {
+			w.want(id, "shop", ledger.Delivered, 1)
+		}
+		w.noLetters()
+	})
+}
+
+// TestPausedDestinationIsParked: a person pauses a destination and resumes it; meanwhile nothing is tried, and nothing is spent.
+func TestPausedDestinationIsParked(t *testing.T) {
+	run(t, plan{quiet: true, destinations: []destination{to("shop", receiver.Fine), to("neighbour", receiver.Fine)}}, func(w *world) {
+		mark := registry.Mark{Since: time.Now(), Note: "maintenance", By: "test"}
+		if first, err := w.registry().Pause(context.Background(), "shop", mark); !first || err != nil {
+			t.Fatal(first, err)
+		}
+		time.Sleep(time.Minute) // for every environment to hear of it
+		ids := names("order", 20)
+		for _, id := range ids {
+			w.send(id)
+		}
+		time.Sleep(5 * time.Hour)
+		for _, id := range ids {
+			w.want(id, "neighbour", ledger.Delivered, 1)
+			if _, claimed := w.waybill(id, "shop"); claimed || w.calls(id, "shop") != 0 {
+				t.Errorf("%s was tried", id)
 			}
 		}
+		if was, err := w.registry().Resume(context.Background(), "shop"); !was || err != nil {
+			t.Fatal(was, err)
+		}
+		w.rest(time.Hour, time.Minute)
+		for _, id := range ids {
+			w.want(id, "shop", ledger.Delivered, 1)
+		}
+		w.noLetters()
+	})
+}
+
+// TestWakerIsDownForAnHour: deliveries that wait in the waiting room are late by the outage, and the next run catches up.
+func TestWakerIsDownForAnHour(t *testing.T) {
+	p := plan{quiet: true, destinations: []destination{to("shop", receiver.Throttled, "30m")}}
+	run(t, p, func(w *world) {
+		ids := names("order", 20)
+		for _, id := range ids {
+			w.send(id)
+		}
+		time.Sleep(time.Minute)
+		if err := w.StopSchedules(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		for _, id := range ids {
+			if found, _ := w.waybill(id, "shop"); found.State != ledger.Waiting || w.calls(id, "shop") != 1 {
+				t.Errorf("%s without a waker: %+v", id, found)
+			}
+		}
+		w.StartSchedules(context.Background())
+		w.rest(10*time.Minute, time.Minute)
+		for _, id := range ids {
+			w.want(id, "shop", ledger.Delivered, 2)
+		}
+		w.noLetters()
+	})
+}
+
+// TestRegistryIsUnreachable: the destinations that are known serve for a while; then deliveries are put off like for any fault of ours, and nothing is lost.
+func TestRegistryIsUnreachable(t *testing.T) {
+	run(t, plan{quiet: true, destinations: []destination{to("shop", receiver.Fine)}}, func(w *world) {
+		w.send("before")
+		w.rest(time.Minute, time.Second)
+		w.want("before", "shop", ledger.Delivered, 1)
+		end := w.unreachable(topology.Registry)
+		w.send("bridged")
+		w.rest(10*time.Minute, time.Second)
+		w.want("bridged", "shop", ledger.Delivered, 1)
+		time.Sleep(15 * time.Minute) // now what is known is too old
+		w.send("deferred")
+		time.Sleep(20 * time.Minute)
+		if n := w.calls("deferred", "shop"); n != 0 {
+			t.Errorf("%d calls to destinations that nobody knows", n)
+		}
+		end()
+		w.rest(time.Hour, time.Second)
+		w.want("deferred", "shop", ledger.Delivered, 1)
 		w.noLetters()
 	})
 }
@@ -747,6 +832,11 @@ func TestCostOfTenDeliveries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, plan{destinations: []destination{row.destination}, stopped: true}, func(w *world) {
+				w.batch(names("warm", 1)) // reads the registry
+				w.rest(time.Minute, time.Second)
+				if err := w.Pause(context.Background()); err != nil {
+					t.Fatal(err)
+				}
 				before := w.Endpoint.Counts()
 				ids := names("order", 10)
 				w.batch(ids)

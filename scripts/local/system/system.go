@@ -9,13 +9,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -27,22 +27,24 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
-	"github.com/waybillhq/waybill/shared/batch"
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/registry"
+	registrydynamo "github.com/waybillhq/waybill/shared/registry/dynamo"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
 // Config configures a System; Destinations is required.
 type Config struct {
 	Topology     topology.Topology // default: low latency
-	Destinations *registry.Set
-	EgressAllow  string       // CIDRs that destinations may have besides public addresses
-	Logger       *slog.Logger // default slog.Default()
+	Destinations []byte            // the document that is applied to the registry first
+	EgressAllow  string            // CIDRs that destinations may have besides public addresses
+	Logger       *slog.Logger      // default slog.Default()
 
 	// Queues configures the emulated SQS; BaseURL and OnSend belong here.
 	Queues sqs.Options
+	// Metrics takes a line of metrics for each invocation; nil: none are written.
+	Metrics io.Writer
 	// Observe hears of every call to the endpoint.
 	Observe func(awslocal.Call)
 	// OnAttempt hears of every attempt that the deliverer makes, from any goroutine.
@@ -62,7 +64,9 @@ type System struct {
 	Functions map[topology.FunctionName]*mapping.Function
 	Mappings  map[topology.FunctionName]*mapping.Mapping
 
-	topology topology.Topology
+	topology  topology.Topology
+	schedules []schedule
+	clock     clock
 }
 
 // Start makes queues, tables and functions and starts the mappings. Stop it in the end. What it reports as an error is complete:
@@ -85,7 +89,7 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		Functions: map[topology.FunctionName]*mapping.Function{}, Mappings: map[topology.FunctionName]*mapping.Mapping{},
 	}
 	s.Endpoint = awslocal.New(awslocal.Options{Observe: cfg.Observe}, s.Queues, s.Tables)
-	if err := errors.Join(s.createQueues(), s.createTables(ctx), s.createFunctions(cfg)); err != nil {
+	if err := errors.Join(s.createQueues(), s.createTables(ctx), s.apply(ctx, cfg), s.createFunctions(cfg)); err != nil {
 		return nil, errors.Join(err, s.Endpoint.Close())
 	}
 	if !cfg.Stopped {
@@ -94,21 +98,28 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	return s, nil
 }
 
-// Resume starts the mappings, after a Start with Stopped or a Pause.
+// Resume starts mappings and schedules, after a Start with Stopped or a Pause.
 func (s *System) Resume(ctx context.Context) {
 	for _, m := range s.Mappings {
 		m.Start(ctx)
 	}
+	s.clock.start(ctx, s.schedules)
 }
 
-// Pause stops the mappings and waits for running invocations; queues and tables stay.
+// Pause stops mappings and schedules and waits for running invocations; queues and tables stay.
 func (s *System) Pause(ctx context.Context) error {
-	var errs []error
+	errs := []error{s.clock.halt(ctx)}
 	for _, m := range s.Mappings {
 		errs = append(errs, m.Stop(ctx))
 	}
 	return errors.Join(errs...)
 }
+
+// StopSchedules stops the functions that run by the clock, as a broken scheduler does, and waits for running invocations.
+func (s *System) StopSchedules(ctx context.Context) error { return s.clock.halt(ctx) }
+
+// StartSchedules starts them again, each with a run at once.
+func (s *System) StartSchedules(ctx context.Context) { s.clock.start(ctx, s.schedules) }
 
 // Stop stops everything.
 func (s *System) Stop(ctx context.Context) error {
@@ -126,12 +137,18 @@ func (s *System) AWS() aws.Config {
 	}
 }
 
-// Busy tells how many messages lie on queues that a function reads, in whatever state.
+// Busy tells how much is left to do: messages on queues that a function reads, in whatever state, and deliveries in the waiting room.
 func (s *System) Busy() int {
 	n := 0
 	for _, f := range s.topology.Functions {
 		if q, ok := s.Queues.Queue(string(f.Source.Queue)); ok {
 			n += q.Depth().Total()
+		}
+	}
+	rows, _ := s.Tables.Items(string(topology.Waiting)) // fails only without such a table
+	for _, row := range rows {
+		if _, held := row["body"]; held { // marks and watermarks have none
+			n++
 		}
 	}
 	return n
@@ -191,13 +208,31 @@ func (s *System) createTables(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Registry is the store of destinations and their states.
+func (s *System) Registry() (registry.Store, error) {
+	return registrydynamo.New(awsdynamodb.NewFromConfig(s.AWS()), string(topology.Registry), registrydynamo.Options{})
+}
+
+// apply makes the destinations of the configuration the first version in the registry.
+func (s *System) apply(ctx context.Context, cfg Config) error {
+	if _, err := registry.Parse(cfg.Destinations, registry.Options{}); err != nil {
+		return fmt.Errorf("destinations: %w", err)
+	}
+	store, err := s.Registry()
+	if err != nil {
+		return err
+	}
+	_, err = store.Apply(ctx, 0, registry.Draft{Document: cfg.Destinations, By: "local", At: time.Now()})
+	return err
+}
+
 func (s *System) createFunctions(cfg Config) error {
-	assemblies := map[topology.FunctionName]func(config.Function, wiring.Parts) (*batch.Handler, error){
-		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer,
+	assemblies := map[topology.FunctionName]wiring.Assembly{
+		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer, topology.Waker: wiring.Waker,
 	}
 	account := s.AWS()
 	account.HTTPClient = living{s.Endpoint.Client()}
-	parts := wiring.Parts{AWS: account, Destinations: registry.Fixed(cfg.Destinations), OnAttempt: cfg.OnAttempt, Dial: cfg.Dial}
+	parts := wiring.Parts{AWS: account, OnAttempt: cfg.OnAttempt, Dial: cfg.Dial, Metrics: cfg.Metrics}
 	var errs []error
 	for _, f := range s.topology.Functions {
 		errs = append(errs, s.createFunction(cfg, f, parts, assemblies[f.Name]))
@@ -205,11 +240,11 @@ func (s *System) createFunctions(cfg Config) error {
 	return errors.Join(errs...)
 }
 
-func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Parts, assemble func(config.Function, wiring.Parts) (*batch.Handler, error)) error {
+func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Parts, assemble wiring.Assembly) error {
 	if assemble == nil {
 		return fmt.Errorf("function %s is in the topology but has no code", f.Name)
 	}
-	settings, err := config.Load(f.Name, s.environment(cfg))
+	settings, err := config.LoadFrom(s.topology, f.Name, s.environment(cfg))
 	if err != nil {
 		return err
 	}
@@ -224,7 +259,7 @@ func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Pa
 			if err != nil {
 				panic(err) // it was put together once already, with the same parts
 			}
-			return lambda.NewHandler(h.Handle)
+			return h
 		},
 		Context: func(ctx context.Context, requestID, functionARN string) context.Context {
 			return lambdacontext.NewContext(alive(ctx), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: functionARN})
@@ -232,6 +267,11 @@ func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Pa
 	})
 	if err != nil {
 		return err
+	}
+	s.Functions[f.Name] = function
+	if f.Every > 0 {
+		s.schedules = append(s.schedules, schedule{function, f.Every})
+		return nil
 	}
 	source, ok := s.Queues.Queue(string(f.Source.Queue))
 	if !ok {
@@ -244,7 +284,6 @@ func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Pa
 	if cfg.Fault != nil {
 		m.Fault = func(b mapping.Batch) mapping.Fault { return cfg.Fault(f.Name, b) }
 	}
-	s.Functions[f.Name] = function
 	s.Mappings[f.Name], err = mapping.New(m)
 	return err
 }
@@ -252,7 +291,7 @@ func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Pa
 // environment gives the functions the environment variables that the stack would give them.
 func (s *System) environment(cfg Config) config.Lookup {
 	variables := map[string]string{
-		topology.ProfileVariable: string(s.topology.Profile), topology.DestinationsVariable: "given in process",
+		topology.ProfileVariable:     string(s.topology.Profile),
 		topology.EgressAllowVariable: strings.TrimSpace(cfg.EgressAllow),
 	}
 	for _, q := range s.Queues.Queues() {

@@ -21,11 +21,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/waybillhq/waybill/functions/deliverer"
 	"github.com/waybillhq/waybill/scripts/local/receiver"
 	"github.com/waybillhq/waybill/scripts/local/system"
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/awslocal/wire"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/queue"
@@ -61,12 +63,17 @@ func relaxed(d destination) destination {
 	return d
 }
 
-func parse(t *testing.T, destinations []destination) *registry.Set {
+func document(t *testing.T, destinations []destination) []byte {
 	t.Helper()
 	document, err := json.Marshal(map[string]any{"destinations": destinations})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return document
+}
+
+func parse(t *testing.T, document []byte) *registry.Set {
+	t.Helper()
 	set, err := registry.Parse(document, registry.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +93,7 @@ type plan struct {
 	disorder     sqs.Disorder
 	seed         uint64
 	stopped      bool
-	quiet        bool // two pollers per function: long tests cost a third
+	quiet        bool // two pollers per function, and a waker that wakes every five minutes: long tests cost less
 	random       bool // a relaxed delivery may be under way twice, and one of the two arrive late
 	redriven     bool // deliveries of this test are restarted: a delivered one may be called again
 	incidents    int  // how often at most something was done to a delivery that explains one more HTTP call
@@ -124,16 +131,22 @@ func run(t *testing.T, p plan, play func(w *world)) {
 }
 
 func start(t *testing.T, p plan) *world {
-	w := &world{t: t, plan: p, set: parse(t, p.destinations), began: time.Now()}
+	file := document(t, p.destinations)
+	w := &world{t: t, plan: p, set: parse(t, file), began: time.Now()}
 	w.receiver = receiver.New(receiver.Options{Answer: w.arrived, OnReceived: w.received, FlakyTries: 2})
 	cfg := system.Config{
-		Destinations: w.set, Logger: slog.New(chronicle{world: w}), Stopped: p.stopped, Dial: w.dial, Observe: w.observed,
+		Destinations: file, Logger: slog.New(chronicle{world: w}), Stopped: p.stopped, Dial: w.dial, Observe: w.observed,
 		Queues: sqs.Options{Seed: p.seed, Disorder: p.disorder},
 	}
 	if p.quiet {
 		cfg.Topology = topology.New(topology.LowLatency)
 		for i := range cfg.Topology.Functions {
-			cfg.Topology.Functions[i].Source.MaximumConcurrency = 2
+			f := &cfg.Topology.Functions[i]
+			if f.Every > 0 {
+				f.Every = 5 * time.Minute
+				continue
+			}
+			f.Source.MaximumConcurrency = 2
 		}
 	}
 	if p.fault != nil {
@@ -271,6 +284,53 @@ func (w *world) post(to topology.QueueName, body string) {
 	if _, err := w.producer.SendMessage(context.Background(), &awssqs.SendMessageInput{QueueUrl: aws.String(w.queue(to).URL()), MessageBody: &body}); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// registry is the store of destinations and states.
+func (w *world) registry() registry.Store {
+	w.t.Helper()
+	store, err := w.Registry()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return store
+}
+
+// apply replaces the destinations.
+func (w *world) apply(destinations ...destination) {
+	w.t.Helper()
+	store, file := w.registry(), document(w.t, destinations)
+	now, err := store.Current(context.Background())
+	if err == nil {
+		_, err = store.Apply(context.Background(), now.Version.Number, registry.Draft{Document: file, By: "test", At: time.Now()})
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.set = parse(w.t, file)
+}
+
+// tolds counts the events about disabled destinations that a destination has received.
+func (w *world) tolds(destination string) (n int) {
+	for _, r := range w.receiver.Log() {
+		if strings.HasSuffix(r.Path, "/"+destination) && r.Header.Get("Ce-Type") == deliverer.TypeDisabled {
+			n++
+		}
+	}
+	return n
+}
+
+// unreachable refuses every call to a table until it is ended.
+func (w *world) unreachable(table topology.TableName) (end func()) {
+	planted := w.Endpoint.Faults().Add(awslocal.Fault{
+		Service: "dynamodb", Match: onTable(table), Error: &wire.Error{Code: "InternalServerError", Message: "Internal server error", Status: http.StatusInternalServerError},
+	})
+	return planted.Remove
+}
+
+// onTable picks the calls to a table. Names of tables occur nowhere else in requests.
+func onTable(table topology.TableName) func([]byte) bool {
+	return func(request []byte) bool { return bytes.Contains(request, []byte(table)) }
 }
 
 func (w *world) queue(name topology.QueueName) *sqs.Queue {
