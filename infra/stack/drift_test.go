@@ -13,7 +13,7 @@ import (
 // A contract that nothing can break proves nothing. Here it is broken from both sides, and must name the place.
 
 func TestAChangedTopologyIsDrift(t *testing.T) {
-	low := templates(t)["low latency"]
+	made := templates(t)[plain]
 	for name, test := range map[string]struct {
 		change func(*topology.Topology)
 		want   string
@@ -84,16 +84,16 @@ func TestAChangedTopologyIsDrift(t *testing.T) {
 		"the same on another queue too": {func(t *topology.Topology) { t.Functions[0].Queues[1].Queue = topology.DeliveriesDeadLetter }, "Allow sqs:SendMessage on queue-deliveries-dlq/Resource is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := low
-			s.topology = topology.New(topology.LowLatency)
-			test.change(&s.topology)
+			s := made
+			s.props.Topology = topology.New(topology.LowLatency)
+			test.change(&s.props.Topology)
 			mustDrift(t, s, test.want)
 		})
 	}
 }
 
 func TestAChangedTemplateIsDrift(t *testing.T) {
-	low := templates(t)["low latency"]
+	made := templates(t)[plain]
 	for name, test := range map[string]struct {
 		of     string // the resource to change: its construct path, or its type for the first of many
 		change func(resource document)
@@ -212,13 +212,13 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := low.copy()
+			s := made.copy()
 			test.change(find(s, test.of))
 			mustDrift(t, s, test.want)
 		})
 	}
 	t.Run("another resource", func(t *testing.T) {
-		s := low.copy()
+		s := made.copy()
 		s.template["Resources"].(document)["Extra"] = resource("AWS::SNS::Topic", document{})
 		mustDrift(t, s, "Resources.Extra is there, and nothing declares it")
 	})
@@ -228,32 +228,32 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		"AWS::Lambda::EventInvokeConfig":  "function-waker/live/EventInvokeConfig/Resource is missing",
 	} {
 		t.Run("a resource less: "+kind, func(t *testing.T) {
-			s := low.copy()
+			s := made.copy()
 			maps.DeleteFunc(s.template["Resources"].(document), func(_ string, r any) bool { return r.(document)["Type"] == kind })
 			mustDrift(t, s, want)
 		})
 	}
 	t.Run("a mapping for a function that the clock runs", func(t *testing.T) {
-		s := low.copy()
+		s := made.copy()
 		mapping := decode(encode(find(s, "function-router/source/Resource")))
 		mapping["Metadata"].(document)["aws:cdk:path"] = "waybill/function-waker/source/Resource"
 		s.template["Resources"].(document)["Extra"] = mapping
 		mustDrift(t, s, "function-waker/source/Resource is there, and nothing declares it")
 	})
 	t.Run("a schedule for a function that a queue feeds", func(t *testing.T) {
-		s := low.copy()
+		s := made.copy()
 		schedule := decode(encode(find(s, "function-waker/schedule")))
 		schedule["Metadata"].(document)["aws:cdk:path"] = "waybill/function-router/schedule"
 		s.template["Resources"].(document)["Extra"] = schedule
 		mustDrift(t, s, "function-router/schedule is there, and nothing declares it")
 	})
 	t.Run("an output less", func(t *testing.T) {
-		s := low.copy()
+		s := made.copy()
 		delete(s.template["Outputs"].(document), "QueueIngressUrl")
 		mustDrift(t, s, "Outputs.QueueIngressUrl is missing")
 	})
 	t.Run("a macro", func(t *testing.T) {
-		s := low.copy()
+		s := made.copy()
 		s.template["Transform"] = "AWS::Serverless-2016-10-31"
 		mustDrift(t, s, "template.Transform is there, and nothing declares it")
 	})

@@ -1,10 +1,13 @@
 package stack
 
 import (
+	"log/slog"
+	"path/filepath"
+	"strings"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
@@ -16,10 +19,6 @@ const live = "live"
 
 // taskRoot is where Lambda unpacks the code of a function.
 const taskRoot = "/var/task/"
-
-// mappingOperations are what Lambda's pollers call on a source queue, with the role of the function.
-// Source: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-var mappingOperations = [...]topology.Operation{"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 func (b *builder) addFunctions() {
 	for _, f := range b.props.Topology.Functions {
@@ -35,69 +34,61 @@ func (b *builder) addFunctions() {
 }
 
 func (b *builder) addFunction(scope constructs.Construct, f topology.Function) awslambda.Alias {
-	logs := awslogs.NewLogGroup(scope, jsii.String("logs"), &awslogs.LogGroupProps{
-		Retention:     awslogs.RetentionDays_ONE_MONTH,
-		RemovalPolicy: awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE,
-	})
-	fn := awslambda.NewFunction(scope, jsii.String("function"), &awslambda.FunctionProps{
-		Runtime:       awslambda.Runtime_PROVIDED_AL2023(),
-		Architecture:  awslambda.Architecture_ARM_64(),
-		Handler:       jsii.String(bootstrap),
-		Code:          awslambda.Code_FromAsset(jsii.String(b.props.code(f)), nil),
-		Role:          b.role(scope, f, logs),
-		Timeout:       seconds(f.Timeout),
-		MemorySize:    jsii.Number(f.MemoryMB),
-		Environment:   b.environment(f),
-		LogGroup:      logs,
-		LoggingFormat: awslambda.LoggingFormat_JSON,
+	logs := b.addLogs(scope)
+	props := &awslambda.FunctionProps{
+		Runtime:               awslambda.Runtime_PROVIDED_AL2023(),
+		Architecture:          awslambda.Architecture_ARM_64(),
+		Handler:               jsii.String(bootstrap),
+		Code:                  awslambda.Code_FromAsset(jsii.String(filepath.Join(b.code, string(f.Name))), nil),
+		Role:                  b.role(scope, f, logs),
+		Timeout:               awscdk.Duration_Seconds(jsii.Number(seconds(f.Timeout))),
+		MemorySize:            jsii.Number(f.MemoryMB),
+		Environment:           b.environment(f),
+		LogGroup:              logs,
+		LoggingFormat:         awslambda.LoggingFormat_JSON,
+		ApplicationLogLevelV2: applicationLog(b.props.LogLevel),
+		SystemLogLevelV2:      b.set.systemLog,
 		// Also grants the two operations that send traces, on "*": X-Ray has no resources to name.
 		Tracing:       awslambda.Tracing_ACTIVE,
 		RecursiveLoop: recursiveLoop(f),
-	})
-	props := &awslambda.AliasProps{
-		AliasName: jsii.String(live),
-		Version:   fn.CurrentVersion(),
+		// An old version is the way back; one that a stage keeps costs nothing but its share of the region's 75 GB for code.
+		CurrentVersionOptions: &awslambda.VersionOptions{RemovalPolicy: b.removal()},
 	}
+	if reserved := b.props.reserved(f); reserved != 0 {
+		props.ReservedConcurrentExecutions = jsii.Number(reserved)
+	}
+	if b.network != nil && callsDestinations(f) {
+		props.Vpc, props.VpcSubnets = b.network.vpc, b.network.subnets()
+		props.SecurityGroups = &[]awsec2.ISecurityGroup{b.network.group}
+	}
+	fn := awslambda.NewFunction(scope, jsii.String("function"), props)
+	return b.addAlias(scope, f, fn)
+}
+
+func (b *builder) addAlias(scope constructs.Construct, f topology.Function, fn awslambda.Function) awslambda.Alias {
+	props := &awslambda.AliasProps{AliasName: jsii.String(live), Version: fn.CurrentVersion()}
 	if f.Every != 0 {
-		props.RetryAttempts, props.MaxEventAge = jsii.Number(retryAttempts), seconds(oldestRun)
+		props.RetryAttempts = jsii.Number(retryAttempts)
+		props.MaxEventAge = awscdk.Duration_Seconds(jsii.Number(seconds(oldestRun)))
 	}
 	return awslambda.NewAlias(scope, jsii.String(live), props)
 }
 
-// role may write to its own log group, read the function's source, if it has one, and do what the topology says, on the resources that it says.
-func (b *builder) role(scope constructs.Construct, f topology.Function, logs awslogs.LogGroup) awsiam.Role {
-	role := awsiam.NewRole(scope, jsii.String("role"), &awsiam.RoleProps{
-		AssumedBy: awsiam.NewServicePrincipal(jsii.String("lambda.amazonaws.com"), nil),
-	})
-	logs.GrantWrite(role)
-	if f.Source.Queue != "" {
-		allow(role, b.queues[f.Source.Queue].QueueArn(), mappingOperations[:])
+// applicationLog is what Lambda lets through of what a function prints. The function itself heeds its level, and Lambda must not be stricter: it
+// takes a line without a level, such as a metric, for one of level INFO.
+// Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+func applicationLog(level slog.Level) awslambda.ApplicationLogLevel {
+	if level < slog.LevelInfo {
+		return awslambda.ApplicationLogLevel_DEBUG
 	}
-	for _, access := range f.Queues {
-		allow(role, b.queues[access.Queue].QueueArn(), access.Operations)
-	}
-	for _, access := range f.Tables {
-		allow(role, b.tables[access.Table].TableArn(), access.Operations)
-	}
-	return role
+	return awslambda.ApplicationLogLevel_INFO
 }
 
-func allow(role awsiam.Role, arn *string, operations []topology.Operation) {
-	actions := make([]*string, len(operations))
-	for i, operation := range operations {
-		actions[i] = jsii.String(string(operation))
-	}
-	role.AddToPrincipalPolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
-		Actions:   &actions,
-		Resources: &[]*string{arn},
-	}))
-}
-
-// environment gives the function the variables that it needs and no other. Props.validate has seen that each of them is settable.
+// environment gives the function the variables that it needs, and of the optional ones those that the options set and that it can use.
 func (b *builder) environment(f topology.Function) *map[string]*string {
 	values := map[string]*string{
-		topology.ProfileVariable:      jsii.String(string(b.props.Topology.Profile)),
-		topology.DestinationsVariable: jsii.String(taskRoot + destinations),
+		topology.ProfileVariable:  jsii.String(string(b.props.Topology.Profile)),
+		topology.LogLevelVariable: jsii.String(strings.ToLower(b.props.LogLevel.String())),
 	}
 	for _, access := range f.Queues {
 		values[access.Queue.URLVariable()] = b.queues[access.Queue].QueueUrl()
@@ -105,11 +96,32 @@ func (b *builder) environment(f topology.Function) *map[string]*string {
 	for _, access := range f.Tables {
 		values[access.Table.NameVariable()] = b.tables[access.Table].TableName()
 	}
-	environment := map[string]*string{}
-	for _, name := range f.Variables() {
-		environment[name] = values[name]
+	if b.props.Destinations != "" && readsDestinations(f) {
+		values[topology.DestinationsVariable] = jsii.String(taskRoot + destinations)
 	}
-	return &environment
+	if b.props.Tenant != "" && f.Source.Queue == topology.Ingress {
+		values[topology.TenantVariable] = jsii.String(b.props.Tenant)
+	}
+	if len(b.props.EgressAllow) > 0 && callsDestinations(f) {
+		var ranges []string
+		for _, prefix := range b.props.EgressAllow {
+			ranges = append(ranges, prefix.String())
+		}
+		values[topology.EgressAllowVariable] = jsii.String(strings.Join(ranges, ","))
+	}
+	return &values
+}
+
+// settable are the variables of a function that builder.environment always gives a value.
+func settable(f topology.Function) map[string]bool {
+	known := map[string]bool{topology.ProfileVariable: true, topology.LogLevelVariable: true}
+	for _, access := range f.Queues {
+		known[access.Queue.URLVariable()] = true
+	}
+	for _, access := range f.Tables {
+		known[access.Table.NameVariable()] = true
+	}
+	return known
 }
 
 func recursiveLoop(f topology.Function) awslambda.RecursiveLoop {
@@ -124,12 +136,17 @@ func (b *builder) addMapping(scope constructs.Construct, f topology.Function, ta
 		Target:            target,
 		EventSourceArn:    b.queues[f.Source.Queue].QueueArn(),
 		BatchSize:         jsii.Number(f.Source.BatchSize),
-		MaxBatchingWindow: seconds(f.Source.Window),
+		MaxBatchingWindow: awscdk.Duration_Seconds(jsii.Number(seconds(f.Source.Window))),
 		// Without it one failed message returns its whole batch, delivered neighbours included.
 		ReportBatchItemFailures: jsii.Bool(true),
 	}
 	if f.Source.MaximumConcurrency != 0 {
 		props.MaxConcurrency = jsii.Number(f.Source.MaximumConcurrency)
+	}
+	if pollers := b.props.Functions[f.Name].Pollers; pollers != nil {
+		props.ProvisionedPollerConfig = &awslambda.ProvisionedPollerConfig{
+			MinimumPollers: jsii.Number(pollers.Min), MaximumPollers: jsii.Number(pollers.Max),
+		}
 	}
 	awslambda.NewEventSourceMapping(scope, jsii.String("source"), props)
 }

@@ -2,7 +2,9 @@ package stack_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,11 +30,13 @@ func TestMain(m *testing.M) {
 // document is decoded JSON.
 type document = map[string]any
 
-// synthesis is a topology and what the stack made of it.
+// synthesis is what a stack was made from, and what became of it.
 type synthesis struct {
-	topology topology.Topology
+	props    stack.Props
 	template document
-	programs map[string]string // what the code of a function does, by its key in the bucket
+	text     []byte              // the template as CDK wrote it
+	manifest document            // what the CDK CLI is told about the stack
+	programs map[string]document // the files that a function is deployed with, by its key in the bucket
 }
 
 // copy is deep, so that a test can change the template without the next one seeing it.
@@ -44,8 +48,8 @@ func (s synthesis) copy() synthesis {
 // synthesise makes all templates at once, because the first one pays for the start of CDK's engine.
 var synthesise = sync.OnceValues(func() (map[string]synthesis, error) {
 	made := map[string]synthesis{}
-	for name, t := range topologies() {
-		s, err := synth(t)
+	for name, props := range variants() {
+		s, err := synth(props)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -54,13 +58,105 @@ var synthesise = sync.OnceValues(func() (map[string]synthesis, error) {
 	return made, nil
 })
 
-// topologies are the two that Waybill has and one that it has not, which a stack that listed resources by hand would miss.
-func topologies() map[string]topology.Topology {
-	return map[string]topology.Topology{
-		"low latency": topology.New(topology.LowLatency),
-		"high volume": topology.New(topology.HighVolume),
-		"larger":      larger(),
+// plain is the variant that tests use which need only one.
+const plain = "prod, low-latency"
+
+// variants are both stages with both profiles, plain, with each option and with all of them at once; and two stacks of a topology that Waybill
+// has not, which a stack that listed resources by hand would miss.
+func variants() map[string]stack.Props {
+	all := map[string]stack.Props{
+		"larger, dev":  {Stage: stack.Dev, Topology: larger()},
+		"larger, prod": {Stage: stack.Prod, Topology: larger(), Options: everything()},
 	}
+	for _, stage := range []stack.Stage{stack.Dev, stack.Prod} {
+		for _, profile := range []topology.Profile{topology.LowLatency, topology.HighVolume} {
+			name := fmt.Sprintf("%s, %s", stage, profile)
+			all[name] = stack.Props{Stage: stage, Topology: topology.New(profile)}
+			all[name+", everything"] = stack.Props{Stage: stage, Topology: topology.New(profile), Options: everything()}
+			for option, set := range options() {
+				props := all[name]
+				set(&props.Options)
+				all[name+", "+option] = props
+			}
+		}
+	}
+	return all
+}
+
+// options set one option each. Their names are those in cdk.json, or begin with them.
+func options() map[string]func(*stack.Options) {
+	return map[string]func(*stack.Options){
+		"destinations": func(o *stack.Options) { o.Destinations = "testdata/destinations.json" },
+		"tenant":       func(o *stack.Options) { o.Tenant = "acme" },
+		"egressAllow": func(o *stack.Options) {
+			o.EgressAllow, o.Network = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.3.4/32")}, &stack.Network{}
+		},
+		"logLevel":          func(o *stack.Options) { o.LogLevel = -4 },
+		"logLevel, less":    func(o *stack.Options) { o.LogLevel = 8 },
+		"logDays":           func(o *stack.Options) { o.LogDays = 3653 },
+		"senders":           func(o *stack.Options) { o.Senders = senders() },
+		"secrets":           func(o *stack.Options) { o.Secrets = []string{secretARN, parameterARN} },
+		"secretKeys":        func(o *stack.Options) { o.SecretKeys = []string{keyARN} },
+		"customerKey":       func(o *stack.Options) { o.CustomerKey = true },
+		"tables":            func(o *stack.Options) { o.Tables = tables() },
+		"functions":         func(o *stack.Options) { o.Functions = functions() },
+		"functions, polled": func(o *stack.Options) { o.Functions = polled() },
+		"network":           func(o *stack.Options) { o.Network = &stack.Network{} },
+		"network, larger": func(o *stack.Options) {
+			o.Network = &stack.Network{CIDR: netip.MustParsePrefix("172.16.0.0/20"), Gateways: 2, Allocations: []string{"eipalloc-0a", "eipalloc-0b"}}
+		},
+	}
+}
+
+const (
+	secretARN    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:hooks/*"
+	parameterARN = "arn:aws:ssm:eu-west-1:123456789012:parameter/hooks/*"
+	keyARN       = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+)
+
+func senders() stack.Senders {
+	return stack.Senders{
+		Topics:   []string{"arn:aws:sns:eu-west-1:123456789012:orders", "arn:aws:sns:eu-west-1:210987654321:refunds"},
+		Rules:    []string{"arn:aws:events:eu-west-1:123456789012:rule/orders"},
+		Buckets:  []stack.Bucket{{ARN: "arn:aws:s3:::invoices", Account: "123456789012"}, {ARN: "arn:aws:s3:::receipts", Account: "210987654321"}},
+		Accounts: []string{"210987654321"},
+	}
+}
+
+func tables() map[topology.TableName]stack.TableOptions {
+	return map[topology.TableName]stack.TableOptions{
+		topology.Ledger: {
+			Provisioned: &stack.Provisioned{Read: stack.Range{Min: 5, Max: 500}, Write: stack.Range{Min: 10, Max: 1000}, Utilization: 60},
+			Warm:        &stack.Throughput{Read: 12_000, Write: 4_000},
+		},
+		topology.Registry: {Provisioned: &stack.Provisioned{Read: stack.Range{Min: 1, Max: 10}, Write: stack.Range{Min: 1, Max: 1}}},
+	}
+}
+
+func functions() map[topology.FunctionName]stack.FunctionOptions {
+	return map[topology.FunctionName]stack.FunctionOptions{
+		topology.Router:    {MaximumConcurrency: 20, ReservedConcurrency: 30},
+		topology.Deliverer: {MaximumConcurrency: 1000},
+		topology.Waker:     {ReservedConcurrency: 1},
+	}
+}
+
+func polled() map[topology.FunctionName]stack.FunctionOptions {
+	return map[topology.FunctionName]stack.FunctionOptions{
+		topology.Deliverer: {Pollers: &stack.Pollers{Min: 2, Max: 20}},
+	}
+}
+
+func everything() stack.Options {
+	var o stack.Options
+	for name, set := range options() {
+		if !strings.Contains(name, ", ") {
+			set(&o)
+		}
+	}
+	o.Network = &stack.Network{Gateways: 2}
+	o.LogDays, o.LogLevel = 30, 0
+	return o
 }
 
 func larger() topology.Topology {
@@ -82,11 +178,13 @@ func larger() topology.Topology {
 	sweeper, _ := t.Function(topology.Waker)
 	sweeper.Name, sweeper.Every = "sweeper", 2*time.Hour // Scheduler is told minutes
 	sweeper.Queues, sweeper.Tables = nil, router.Tables
-	t.Functions = append(t.Functions, router, sweeper)
+	reader := router
+	reader.Name, reader.Source, reader.Queues, reader.Tables, reader.Every = "reader", topology.Mapping{}, nil, nil, time.Hour
+	t.Functions = append(t.Functions, router, sweeper, reader)
 	return t
 }
 
-func synth(t topology.Topology) (s synthesis, err error) {
+func synth(props stack.Props) (s synthesis, err error) {
 	defer func() { // CDK's refusals arrive as panics
 		if r := recover(); r != nil {
 			err = fmt.Errorf("CDK: %v", r)
@@ -101,28 +199,29 @@ func synth(t topology.Topology) (s synthesis, err error) {
 		return s, err
 	}
 	defer os.RemoveAll(assembly)
-	code, err := os.MkdirTemp("", "waybill-code")
-	if err != nil {
+	if props.Code, err = os.MkdirTemp("", "waybill-dist"); err != nil {
 		return s, err
 	}
-	defer os.RemoveAll(code)
-	if err := writeCode(code, t); err != nil {
+	defer os.RemoveAll(props.Code)
+	if err := writeCode(props.Code, props.Topology); err != nil {
 		return s, err
 	}
 	app := awscdk.NewApp(&awscdk.AppProps{Outdir: jsii.String(assembly), Context: &settings})
-	if _, err := stack.New(app, "waybill", stack.Props{Topology: t, Code: code}); err != nil {
+	if _, err := stack.New(app, "waybill", props); err != nil {
 		return s, err
 	}
 	app.Synth(nil)
-	template, err := os.ReadFile(filepath.Join(assembly, "waybill.template.json"))
-	if err != nil {
+	text, err1 := os.ReadFile(filepath.Join(assembly, "waybill.template.json"))
+	manifest, err2 := os.ReadFile(filepath.Join(assembly, "manifest.json"))
+	programs, err3 := readPrograms(assembly)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return s, err
 	}
-	programs, err := readPrograms(assembly)
-	return synthesis{topology: t, template: decode(template), programs: programs}, err
+	artifact := decode(manifest)["artifacts"].(document)["waybill"].(document)["properties"].(document)
+	return synthesis{props: props, template: decode(text), text: text, manifest: artifact, programs: programs}, nil
 }
 
-// cliSettings are the context that the CDK CLI would give to the app.
+// cliSettings are the context that the CDK CLI would give to the app, without what is for main to read.
 func cliSettings() (document, error) {
 	file, err := os.ReadFile("../../cdk.json")
 	if err != nil {
@@ -135,20 +234,23 @@ func cliSettings() (document, error) {
 	if err := json.Unmarshal(file, &config); err != nil {
 		return nil, fmt.Errorf("cdk.json: %w", err)
 	}
+	for _, key := range []string{"stage", "profile", "dev", "prod"} {
+		delete(config.Context, key)
+	}
 	config.Context["aws:cdk:version-reporting"] = config.VersionReporting == nil || *config.VersionReporting
 	config.Context["aws:cdk:enable-path-metadata"] = true
 	config.Context["aws:cdk:enable-asset-metadata"] = true
 	return config.Context, nil
 }
 
-// writeCode stands in for `make build`: the program of each function is its name.
+// writeCode stands in for `make build`: the program of each function is its name, and beside it lies something that is not to be deployed.
 func writeCode(dir string, t topology.Topology) error {
 	for _, f := range t.Functions {
 		folder := filepath.Join(dir, string(f.Name))
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return err
 		}
-		for file, content := range map[string]string{"bootstrap": string(f.Name), "destinations.json": `{"destinations": []}`} {
+		for file, content := range map[string]string{"bootstrap": string(f.Name), "notes.txt": "not for Lambda"} {
 			if err := os.WriteFile(filepath.Join(folder, file), []byte(content), 0o600); err != nil {
 				return err
 			}
@@ -158,18 +260,26 @@ func writeCode(dir string, t topology.Topology) error {
 }
 
 // readPrograms reads them where the CDK CLI would find them for an upload.
-func readPrograms(assembly string) (map[string]string, error) {
-	files, err := filepath.Glob(filepath.Join(assembly, "asset.*", "bootstrap"))
+func readPrograms(assembly string) (map[string]document, error) {
+	files, err := filepath.Glob(filepath.Join(assembly, "asset.*", "*"))
 	if err != nil {
 		return nil, err
 	}
-	programs := map[string]string{}
+	programs := map[string]document{}
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		programs[strings.TrimPrefix(filepath.Base(filepath.Dir(file)), "asset.")+".zip"] = string(content)
+		info, err := os.Stat(file)
+		if err != nil {
+			return nil, err
+		}
+		key := strings.TrimPrefix(filepath.Base(filepath.Dir(file)), "asset.") + ".zip"
+		if programs[key] == nil {
+			programs[key] = document{}
+		}
+		programs[key][filepath.Base(file)] = fmt.Sprintf("%v %s", info.Mode(), content)
 	}
 	return programs, nil
 }

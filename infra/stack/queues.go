@@ -8,6 +8,10 @@ import (
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
+// dataKeyMinutes is how long SQS uses a data key before it asks KMS again. Its default of five minutes costs twelve times as many calls,
+// and each environment of a function makes its own; a key that is disabled is felt after an hour.
+const dataKeyMinutes = 60
+
 // addQueues adds dead-letter queues first, because the others refer to them.
 func (b *builder) addQueues() {
 	deadLetter := map[topology.QueueName]bool{}
@@ -21,17 +25,22 @@ func (b *builder) addQueues() {
 			}
 		}
 	}
+	b.allowSenders()
 }
 
 func (b *builder) addQueue(q topology.Queue, deadLetter bool) {
 	props := &awssqs.QueueProps{
 		Encryption:        awssqs.QueueEncryption_SQS_MANAGED,
 		EnforceSSL:        jsii.Bool(true),
-		RetentionPeriod:   seconds(q.Retention),
-		VisibilityTimeout: seconds(b.props.Topology.Visibility(q.Name)),
-		// Whatever lies in a queue was accepted and is still owed to someone: it outlives the stack. A creation that fails leaves nothing.
-		RemovalPolicy:      awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE,
+		RetentionPeriod:   awscdk.Duration_Seconds(jsii.Number(seconds(q.Retention))),
+		VisibilityTimeout: awscdk.Duration_Seconds(jsii.Number(seconds(b.props.Topology.Visibility(q.Name)))),
+		// Whatever lies in a queue was accepted and is still owed to someone.
+		RemovalPolicy:      b.removal(),
 		RedriveAllowPolicy: &awssqs.RedriveAllowPolicy{RedrivePermission: redrivePermission(deadLetter)},
+	}
+	if b.key != nil {
+		props.Encryption, props.EncryptionMasterKey = awssqs.QueueEncryption_KMS, b.key
+		props.DataKeyReuse = awscdk.Duration_Minutes(jsii.Number(dataKeyMinutes))
 	}
 	if q.DeadLetter != "" {
 		props.DeadLetterQueue = &awssqs.DeadLetterQueue{
@@ -41,7 +50,7 @@ func (b *builder) addQueue(q topology.Queue, deadLetter bool) {
 	}
 	queue := awssqs.NewQueue(b.Stack, jsii.String("queue-"+string(q.Name)), props)
 	b.queues[q.Name] = queue
-	b.output(q.Name.URLVariable(), queue.QueueUrl(), "URL of queue "+string(q.Name))
+	b.output(outputID(q.Name.URLVariable()), queue.QueueUrl(), "URL of queue "+string(q.Name))
 }
 
 // redrivePermission says who may name a queue as its dead-letter queue: for one that is none, nobody, or another queue's poison could

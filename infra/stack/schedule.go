@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsscheduler"
@@ -28,9 +27,11 @@ const invokeFunction topology.Operation = "lambda:InvokeFunction"
 // addSchedule makes the clock run target. It is CDK's resource and not its construct, because that one's target allows every version of
 // the function besides the alias.
 func (b *builder) addSchedule(scope constructs.Construct, f topology.Function, target awslambda.Alias) {
-	role := b.schedulerRole(scope)
+	group := awsscheduler.NewCfnScheduleGroup(scope, jsii.String("schedule-group"), &awsscheduler.CfnScheduleGroupProps{})
+	role := b.schedulerRole(scope, group)
 	allow(role, target.FunctionArn(), []topology.Operation{invokeFunction})
 	schedule := awsscheduler.NewCfnSchedule(scope, jsii.String("schedule"), &awsscheduler.CfnScheduleProps{
+		GroupName:          group.Ref(),
 		ScheduleExpression: jsii.String(rate(f.Every)),
 		FlexibleTimeWindow: &awsscheduler.CfnSchedule_FlexibleTimeWindowProperty{Mode: jsii.String("OFF")},
 		Target: &awsscheduler.CfnSchedule_TargetProperty{
@@ -46,16 +47,14 @@ func (b *builder) addSchedule(scope constructs.Construct, f topology.Function, t
 	schedule.Node().AddDependency(role)
 }
 
-// schedulerRole may be used for schedules of this account in the default group, which is the narrowest that Scheduler offers.
+// schedulerRole may be used for the schedules of one group, which is the narrowest that Scheduler offers: it names the group and not the
+// schedule. So the schedule has a group to itself.
 // Source: https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
-func (b *builder) schedulerRole(scope constructs.Construct) awsiam.Role {
-	group := b.FormatArn(&awscdk.ArnComponents{
-		Service: jsii.String("scheduler"), Resource: jsii.String("schedule-group"), ResourceName: jsii.String("default"),
-	})
+func (b *builder) schedulerRole(scope constructs.Construct, group awsscheduler.CfnScheduleGroup) awsiam.Role {
 	return awsiam.NewRole(scope, jsii.String("schedule-role"), &awsiam.RoleProps{
 		AssumedBy: awsiam.NewServicePrincipal(jsii.String("scheduler.amazonaws.com"), &awsiam.ServicePrincipalOpts{
 			Conditions: &map[string]any{
-				"StringEquals": map[string]any{"aws:SourceAccount": b.Account(), "aws:SourceArn": group},
+				"StringEquals": map[string]any{"aws:SourceAccount": b.Account(), "aws:SourceArn": group.AttrArn()},
 			},
 		}),
 	})

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+
+	"github.com/waybillhq/waybill/infra/stack"
+	"github.com/waybillhq/waybill/shared/topology"
+)
+
+// read makes props from CDK's context. The keys stage, profile, name and destinations are words, as `-c stage=prod` gives them; what else a stage
+// is to have stands under its name, dev or prod, in cdk.json. All that cannot be read is reported at once; whether what was read makes
+// sense is for the stack to say.
+func read(context func(key string) any) (id string, props stack.Props, err error) {
+	r := reader{context: context}
+	stage := stack.Stage(r.word("stage", string(stack.Dev)))
+	profile := topology.Profile(r.word("profile", string(topology.LowLatency)))
+	id = r.word("name", "waybill-"+string(stage))
+	if !stackName.MatchString(id) {
+		r.add("context name: %q: begin with a letter and go on with letters, digits and hyphens, at most 128 characters", id)
+	}
+	props = stack.Props{Stage: stage, Topology: topology.New(profile)}
+	if stage == stack.Dev || stage == stack.Prod { // any other is reported by the stack
+		r.options(string(stage), &props.Options)
+	}
+	props.Destinations = r.word("destinations", props.Destinations)
+	return id, props, errors.Join(r.problems...)
+}
+
+// stackName is what CloudFormation accepts.
+var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
+
+type reader struct {
+	context  func(key string) any
+	problems []error
+}
+
+func (r *reader) add(format string, args ...any) {
+	r.problems = append(r.problems, fmt.Errorf(format, args...))
+}
+
+// word is a text; without it, or when it is empty, otherwise.
+func (r *reader) word(key, otherwise string) string {
+	switch value := r.context(key).(type) {
+	case nil:
+	case string:
+		if value != "" {
+			return value
+		}
+	default:
+		r.add("context %s: is %v: write a text, as in -c %s=%s", key, value, key, otherwise)
+	}
+	return otherwise
+}
+
+// options reads each option by itself, so that one that is wrong does not hide the next.
+func (r *reader) options(key string, options *stack.Options) {
+	value := r.context(key)
+	if value == nil {
+		return
+	}
+	all, ok := value.(map[string]any)
+	if !ok {
+		r.add("context %s: is %v: write an object with the options of the stage, as cdk.json has it", key, value)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		text, err := json.Marshal(map[string]any{name: all[name]})
+		if err != nil {
+			r.add("context %s.%s: %w", key, name, err)
+			continue
+		}
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(options); err != nil {
+			r.add("context %s.%s: %w: see the table of options in infra/README.md", key, name, err)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package stack
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
+)
+
+// Stage is where a stack stands between a developer and the customers.
+type Stage string
+
+// The stages. They run the same code with the same permissions.
+const (
+	// Dev is for trying things out: deleting the stack deletes everything in it, no concurrency is reserved, so that it fits into a new
+	// account, and Lambda's own log lines are all there.
+	Dev Stage = "dev"
+	// Prod carries real events: queues, tables, logs, keys and addresses outlive the stack, tables and stack refuse to be deleted, each function
+	// has its share of the account's concurrency for itself, and old versions stay for a way back.
+	Prod Stage = "prod"
+)
+
+// settings are what a stage decides.
+type settings struct {
+	keep      bool // what holds events, waybills or evidence outlives the stack
+	protect   bool // stack and tables refuse to be deleted
+	reserve   bool // functions that can be held to a concurrency have it reserved
+	logDays   int  // unless Options.LogDays says otherwise
+	systemLog awslambda.SystemLogLevel
+}
+
+func (s Stage) settings() settings {
+	if s == Prod {
+		// Lambda's start, end and report lines of a run that went well are three log lines per batch which no alarm and no query
+		// reads. At level WARN those of runs that went wrong remain.
+		return settings{keep: true, protect: true, reserve: true, logDays: 90, systemLog: awslambda.SystemLogLevel_WARN}
+	}
+	return settings{logDays: 14, systemLog: awslambda.SystemLogLevel_INFO}
+}
