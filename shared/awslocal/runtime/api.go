@@ -16,12 +16,8 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
 )
 
-const (
-	// maxExtensions is how many extensions Lambda lets a function register.
-	maxExtensions = 10
-	// maxDrainBytes is how much of a response that is too large is read, so that its sender sees the refusal.
-	maxDrainBytes = 64 << 20
-)
+// maxExtensions is how many extensions Lambda lets a function register.
+const maxExtensions = 10
 
 // task is an invocation on its way through a process.
 type task struct {
@@ -185,7 +181,6 @@ func (a *api) respond(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(body) > mapping.MaxPayloadBytes {
-		_, _ = io.CopyN(io.Discard, r.Body, maxDrainBytes) // only so that its sender reads on
 		if a.settle(w, r.PathValue("id"), nil, tooLarge()) {
 			refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
 				fmt.Sprintf("Exceeded maximum allowed payload size (%d bytes).", mapping.MaxPayloadBytes))

@@ -33,7 +33,8 @@ func TestOutcomes(t *testing.T) {
 	}{
 		{name: "answer", event: event{Do: "echo", Text: "hi"}, want: `"hi"`, keeps: true},
 		{name: "answer that is no JSON", event: event{Do: "raw", Text: "{nonsense"}, want: "{nonsense", keeps: true},
-		{name: "answer of 6 MB", event: event{Do: "huge", Count: mapping.MaxPayloadBytes - 2}, want: `"` + strings.Repeat("x", mapping.MaxPayloadBytes-2) + `"`, keeps: true},
+		{name: "answer of 6 MB", event: event{Do: "huge", Count: mapping.MaxPayloadBytes - 2},
+			want: `"` + strings.Repeat("x", mapping.MaxPayloadBytes-2) + `"`, keeps: true},
 		{name: "answer above 6 MB", event: event{Do: "huge", Count: mapping.MaxPayloadBytes - 1}, kind: runtimeapi.TypeResponseTooLarge,
 			message: "(6291456 bytes)", cause: mapping.ErrResponseTooLarge, stats: mapping.FunctionStats{Errors: 1}},
 		{name: "answer far above 6 MB", event: event{Do: "huge", Count: 5 * mapping.MaxPayloadBytes}, kind: runtimeapi.TypeResponseTooLarge,
@@ -54,15 +55,20 @@ func TestOutcomes(t *testing.T) {
 		{name: "two answers", event: event{Do: "call", Text: "POST /2018-06-01/runtime/invocation/{id}/response first"}, want: "first"},
 		{name: "error without form", event: event{Do: "call", Text: "POST /2018-06-01/runtime/invocation/{id}/error [", Code: 9},
 			kind: runtimeapi.TypeUnknown, stats: mapping.FunctionStats{Errors: 1}},
-		{name: "another's invocation", event: event{Do: "call", Text: "POST /2018-06-01/runtime/invocation/other/response no"}, want: `"400 InvalidRequestID"`, keeps: true},
-		{name: "error for another's invocation", event: event{Do: "call", Text: "POST /2018-06-01/runtime/invocation/other/error {}"}, want: `"400 InvalidRequestID"`, keeps: true},
-		{name: "next before the answer", event: event{Do: "call", Text: "GET /2018-06-01/runtime/invocation/next "}, want: `"403 InvalidStateTransition"`, keeps: true},
-		{name: "init error after init", event: event{Do: "call", Text: "POST /2018-06-01/runtime/init/error {}"}, want: `"403 InvalidStateTransition"`, keeps: true},
+		{name: "another's invocation", event: event{Do: "call", Text: "POST /2018-06-01/runtime/invocation/other/response no"},
+			want: `"400 InvalidRequestID"`, keeps: true},
+		{name: "error for another's invocation", event: event{Do: "call", Text: "POST /2018-06-01/runtime/invocation/other/error {}"},
+			want: `"400 InvalidRequestID"`, keeps: true},
+		{name: "next before the answer", event: event{Do: "call", Text: "GET /2018-06-01/runtime/invocation/next "},
+			want: `"403 InvalidStateTransition"`, keeps: true},
+		{name: "init error after init", event: event{Do: "call", Text: "POST /2018-06-01/runtime/init/error {}"},
+			want: `"403 InvalidStateTransition"`, keeps: true},
 		{name: "extension after init", event: event{Do: "call", Text: `POST /2020-01-01/extension/register {"events":[]}`},
 			want: `"403 Extension.RegistrationClosed"`, keeps: true},
 		{name: "extension for events", event: event{Do: "call", Text: `POST /2020-01-01/extension/register {"events":["INVOKE"]}`},
 			want: `"403 Extension.EventsNotSupported"`, keeps: true},
-		{name: "extension without form", event: event{Do: "call", Text: `POST /2020-01-01/extension/register [`}, want: `"400 InvalidRequestFormat"`, keeps: true},
+		{name: "extension without form", event: event{Do: "call", Text: `POST /2020-01-01/extension/register [`},
+			want: `"400 InvalidRequestFormat"`, keeps: true},
 		{name: "event for an unknown extension", event: event{Do: "call", Text: "GET /2020-01-01/extension/event/next "},
 			want: `"403 Extension.UnknownExtensionIdentifier"`, keeps: true},
 	}
@@ -100,6 +106,18 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestTooLargeIsTold: a process learns that its response is refused, though nobody reads all of it.
+func TestTooLargeIsTold(t *testing.T) {
+	t.Parallel()
+	var j journal
+	f := function(t, program(t, runtimeapi.Options{Log: j.log}), mapping.FunctionConfig{})
+	e := event{Do: "call", Text: "POST /2018-06-01/runtime/invocation/{id}/response ", Count: 5 * mapping.MaxPayloadBytes}
+	if _, err := f.Invoke(t.Context(), e.payload()); !errors.Is(err, mapping.ErrResponseTooLarge) {
+		t.Errorf("got %v", err)
+	}
+	equal(t, "told", len(j.find("status 413 RequestEntityTooLarge")), 1)
+}
+
 // TestInit: an init that fails is tried once more inside the invocation, and its time is not the invocation's.
 func TestInit(t *testing.T) {
 	t.Parallel()
@@ -116,7 +134,10 @@ func TestInit(t *testing.T) {
 		{name: "hangs once, for longer than the timeout", start: "hang", once: true, limit: 1100 * time.Millisecond},
 		{name: "exits", start: "exit", kind: runtimeapi.TypeExit, message: "Runtime exited with error: exit status 7", cause: mapping.ErrCrashed},
 		{name: "reports an error", start: "error", kind: "Init.Bad", message: "no settings"},
-		{name: "hangs", start: "hang", limit: 50 * time.Millisecond, kind: runtimeapi.TypeTimeout, message: "Task timed out after 1.00 seconds", cause: mapping.ErrTimeout},
+		{name: "an extension never asks", start: "extension", limit: 50 * time.Millisecond, kind: runtimeapi.TypeTimeout, cause: mapping.ErrTimeout},
+		{name: "an extension never asks, once", start: "extension", once: true, limit: 50 * time.Millisecond},
+		{name: "hangs", start: "hang", limit: 50 * time.Millisecond,
+			kind: runtimeapi.TypeTimeout, message: "Task timed out after 1.00 seconds", cause: mapping.ErrTimeout},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -423,7 +444,7 @@ func TestDescendantsEnd(t *testing.T) {
 	for name, hit := range end {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := program(t, runtimeapi.Options{})
+			p := program(t, runtimeapi.Options{Thawed: true}) // the kernel hangs up what is frozen and has lost its leader
 			f := function(t, p, mapping.FunctionConfig{})
 			pid := must[int](t, f, event{Do: "child"})
 			if state(pid) == 0 {

@@ -2,7 +2,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,13 +67,24 @@ func start() {
 	case "hang":
 		time.Sleep(time.Hour)
 	case "error":
-		url := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/init/error"
-		resp, err := http.Post(url, "application/json", strings.NewReader(`{"errorType":"Init.Bad","errorMessage":"no settings"}`))
-		if err == nil {
-			resp.Body.Close()
-		}
+		post("/2018-06-01/runtime/init/error", `{"errorType":"Init.Bad","errorMessage":"no settings"}`)
 		time.Sleep(time.Hour)
+	case "extension": // that never asks for an event
+		post("/2020-01-01/extension/register", `{"events":[]}`)
 	}
+}
+
+func post(path, body string) {
+	req, err := http.NewRequest(http.MethodPost, "http://"+os.Getenv("AWS_LAMBDA_RUNTIME_API")+path, strings.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	req.Header.Set("Lambda-Extension-Name", "test")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		panic(err)
+	}
+	resp.Body.Close()
 }
 
 func handle(ctx context.Context, e event) (any, error) {
@@ -153,11 +163,11 @@ func do(ctx context.Context, e event) (any, error) {
 			go func() { select {} }()
 		}
 		return nil, nil
-	case "call": // talks to the Runtime API by itself: method, path, body
+	case "call": // talks to the Runtime API by itself: method, path, body, Count bytes more
 		part := strings.SplitN(e.Text, " ", 3)
 		lc, _ := lambdacontext.FromContext(ctx)
 		path := strings.ReplaceAll(part[1], "{id}", lc.AwsRequestID)
-		req, err := http.NewRequestWithContext(ctx, part[0], "http://"+os.Getenv("AWS_LAMBDA_RUNTIME_API")+path, bytes.NewReader([]byte(part[2])))
+		req, err := http.NewRequestWithContext(ctx, part[0], "http://"+os.Getenv("AWS_LAMBDA_RUNTIME_API")+path, strings.NewReader(part[2]+strings.Repeat("x", e.Count)))
 		if err != nil {
 			return nil, err
 		}
@@ -171,6 +181,7 @@ func do(ctx context.Context, e event) (any, error) {
 		if err := json.NewDecoder(resp.Body).Decode(&doc); err != nil {
 			return nil, err
 		}
+		fmt.Println("status", resp.StatusCode, doc.ErrorType)
 		if resp.StatusCode == http.StatusAccepted && e.Code != 0 {
 			os.Exit(e.Code)
 		}
