@@ -313,7 +313,8 @@ func TestTreeIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	receive(span(firstID, 1, 0, "deliverer", 0, 10, `,"annotations":{"delivery":"3v0","note":"`+evil+strings.Repeat("é", 900)+`","empty":"","event_trace":"`+evil+`"}`))
+	annotations := `,"annotations":{"delivery":"3v0","note":"` + evil + strings.Repeat("é", 900) + `","empty":"","event_trace":"` + evil + `"}`
+	receive(span(firstID, 1, 0, "deliverer", 0, 10, annotations))
 	for n := 2; n < 3000; n++ { // a chain
 		receive(span(firstID, n, n-1, "deep\u2003", 1, 2, ""))
 	}
@@ -351,8 +352,9 @@ func TestOldestTracesAreForgotten(t *testing.T) {
 	trace := func(n int) string { return fmt.Sprintf("1-%08x-0123456789abcdef01234567", n) }
 	for n := 1; n <= 100; n++ {
 		_ = d.Receive([]byte(span(trace(n), 1, 0, "deliverer", 0, -1, "")))
+		more := fmt.Sprintf(`,"annotations":{"delivery":"d%d"},"metadata":{"a":%q}`, n, strings.Repeat("x", 9<<10))
 		for range 2 { // replaced, and counted once, at its size
-			_ = d.Receive([]byte(span(trace(n), 1, 0, "deliverer", 0, 10, fmt.Sprintf(`,"annotations":{"delivery":"d%d"},"metadata":{"a":%q}`, n, strings.Repeat("x", 9<<10)))))
+			_ = d.Receive([]byte(span(trace(n), 1, 0, "deliverer", 0, 10, more)))
 		}
 	}
 	if s := d.Stats(); s.Traces != 10 || s.Segments != 10 || s.Forgotten != 90 || s.Packets != 300 || s.Refused != 0 {
@@ -378,8 +380,8 @@ func TestInvocationDoesLambdasPart(t *testing.T) {
 		if m == nil {
 			t.Fatalf("%q", traceHeader)
 		}
-		packet := header + strings.NewReplacer(eventID, m[1], id(10), m[2], "1700000000.25", fmt.Sprintf("%d.5", time.Now().Unix()), "1700000000.5", fmt.Sprintf("%d.5", time.Now().Unix())).
-			Replace(valid("", ""))
+		second := fmt.Sprintf("%d.5", time.Now().Unix())
+		packet := header + strings.NewReplacer(eventID, m[1], id(10), m[2], "1700000000.25", second, "1700000000.5", second).Replace(valid("", ""))
 		if err := d.Receive([]byte(packet)); err != nil {
 			t.Fatal(err)
 		}
