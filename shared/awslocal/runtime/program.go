@@ -32,8 +32,9 @@
 // Left out: the memory limit is told to the process but not enforced; the file system is this machine's, /tmp included;
 // extensions get no events (a registration for INVOKE is refused); response streaming; the telemetry and logs APIs.
 //
-// No process outlives this program: on Linux the kernel kills them with it, on other Unix systems a process notices that
-// its Runtime API is gone, and a frozen one is hung up by the kernel. Where there is no Unix, nothing is frozen.
+// On Linux no process outlives this program, however it ends: the kernel kills them with it. On other Unix systems, if this program is
+// killed, a frozen process is hung up by the kernel, and one at work ends when it next calls its Runtime API. Where there is no Unix,
+// nothing is frozen.
 package runtimeapi
 
 import (
