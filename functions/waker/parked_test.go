@@ -30,6 +30,7 @@ func (r *region) marks() (n int) {
 }
 
 func TestParkedDrainInOrderOfAcceptance(t *testing.T) {
+	t.Parallel()
 	inRegion(t, handler, func(t *testing.T, r *region) {
 		r.closed["orders-crm"] = true
 		const n = 1000
@@ -217,6 +218,7 @@ func TestManyDestinations(t *testing.T) {
 }
 
 func TestRunsThatEndEarlyAreGoneOnWith(t *testing.T) {
+	t.Parallel()
 	inRegion(t, memory, func(t *testing.T, r *region) {
 		began := time.Now().Truncate(time.Minute)
 		r.run()

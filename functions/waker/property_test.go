@@ -326,6 +326,7 @@ func (h *house) wake(ctx context.Context) {
 }
 
 func TestNothingIsLostInAnyWeather(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &house{
 			store: waitingtest.NewMemory(), plans: map[delivery.ID][]time.Duration{}, closed: map[string]bool{},

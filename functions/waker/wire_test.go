@@ -313,6 +313,7 @@ func (w *worker) checkSchedule(late time.Duration) {
 
 // The retries of three days, every one at its second, with the waker running every minute.
 func TestScheduleOfThreeDays(t *testing.T) {
+	t.Parallel()
 	inRegion(t, memory, func(t *testing.T, r *region) {
 		w := &worker{region: r, began: time.Now(), schedule: schedule}
 		w.attempt(firstAttempt())
@@ -329,6 +330,7 @@ func TestScheduleOfThreeDays(t *testing.T) {
 // The same through DynamoDB and SQS as the SDK speaks to them. Here the waker is only called when something comes within reach, and now and
 // then: every minute would be 80,000 calls.
 func TestScheduleOfThreeDaysThroughTheSDK(t *testing.T) {
+	t.Parallel()
 	inRegion(t, handler, func(t *testing.T, r *region) {
 		w := &worker{region: r, began: time.Now(), schedule: schedule}
 		w.attempt(firstAttempt())
@@ -355,6 +357,7 @@ var compressed = waiting.Limits{FunctionTimeout: time.Second, ClockSkew: 50 * ti
 
 // The three days in an hour and a quarter: all distances are sixty times shorter, and the waker runs every second.
 func TestScheduleInCompressedTime(t *testing.T) {
+	t.Parallel()
 	inRegionWith(t, compressed, time.Second, memory, func(t *testing.T, r *region) {
 		w := &worker{region: r, began: time.Now()}
 		for _, wait := range schedule {

@@ -972,6 +972,7 @@ func settings() map[string]setting {
 }
 
 func TestSearch(t *testing.T) {
+	t.Parallel()
 	for name, setting := range settings() {
 		t.Run(name, func(t *testing.T) {
 			counterexample, explored := search{realRules(), setting}.run()
@@ -984,6 +985,7 @@ func TestSearch(t *testing.T) {
 }
 
 func TestSearchNeedsEveryRule(t *testing.T) {
+	t.Parallel()
 	for name, broken := range brokenRules() {
 		t.Run(name, func(t *testing.T) {
 			setting, ok := settings()[broken.where]
