@@ -14,6 +14,7 @@ import (
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/telemetry"
+	"github.com/waybillhq/waybill/shared/tracing"
 	"github.com/waybillhq/waybill/shared/waiting"
 )
 
@@ -27,7 +28,9 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 		requests[i] = j.request()
 	}
 	var granted, late []*job
-	grants := d.cfg.Ledger.Claim(ctx, requests)
+	claimCtx, span := tracing.Start(ctx, "claim")
+	grants := d.cfg.Ledger.Claim(claimCtx, requests)
+	span.End()
 	for i, g := range grants {
 		j := jobs[i]
 		j.grant = g
@@ -80,7 +83,12 @@ func (d *Deliverer) deliver(ctx context.Context, jobs []*job, outcomes []error) 
 	for i, j := range jobs {
 		// Until its result is finished, a record is left to SQS: an adapter that never answers loses nothing.
 		outcomes[j.record] = d.busy(j.grant.LeaseUntil, errors.New("the attempt gave no result"))
-		attempts[i] = downstream.Attempt{PublicID: j.message.PublicID(), Number: j.message.Attempt, Event: &j.message.Event, Destination: j.destination}
+		var spanCtx context.Context
+		spanCtx, j.span = tracing.Start(ctx, "attempt")
+		j.span.Annotate(j.facts()...)
+		attempts[i] = downstream.Attempt{
+			PublicID: j.message.PublicID(), Number: j.message.Attempt, Event: &j.message.Event, Destination: j.destination, Trace: tracing.Header(spanCtx),
+		}
 	}
 	attemptCtx, cancel := d.before(ctx, d.cfg.Headroom)
 	defer cancel()
@@ -110,6 +118,7 @@ func (d *Deliverer) deliver(ctx context.Context, jobs []*job, outcomes []error) 
 				return
 			}
 			r.job.result = r.Result
+			r.job.endSpan()
 			if ready = append(ready, r.job); len(ready) == 1 {
 				flush.Reset(d.cfg.FlushAfter)
 			}
@@ -233,7 +242,10 @@ func (d *Deliverer) settle(ctx context.Context, jobs []*job, outcomes []error) {
 	settleCtx, cancel := d.before(ctx, d.cfg.Headroom/2)
 	defer cancel()
 	unwritten := &sendings{}
-	for i, err := range d.cfg.Ledger.Settle(settleCtx, closes) {
+	settleCtx, span := tracing.Start(settleCtx, "settle")
+	errs := d.cfg.Ledger.Settle(settleCtx, closes)
+	span.End()
+	for i, err := range errs {
 		j := jobs[i]
 		switch ledger.AfterSettle(err, false) {
 		case ledger.Acknowledge:

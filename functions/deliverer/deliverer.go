@@ -23,6 +23,7 @@ import (
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/telemetry"
+	"github.com/waybillhq/waybill/shared/tracing"
 	"github.com/waybillhq/waybill/shared/waiting"
 )
 
@@ -128,7 +129,8 @@ type job struct {
 	grant       ledger.Grant
 	result      downstream.Result
 	plan        ledger.Plan
-	buried      string // why it was given up without an attempt
+	span        *tracing.Span // of the attempt
+	buried      string        // why it was given up without an attempt
 }
 
 // Deliver is a batch.Func: it gives one outcome for each record, in order.

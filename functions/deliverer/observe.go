@@ -2,12 +2,16 @@ package deliverer
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/telemetry"
+	"github.com/waybillhq/waybill/shared/tracing"
 )
 
 // subject is what log lines about the job say first.
@@ -17,6 +21,27 @@ func (j *job) subject() telemetry.Subject {
 		Event: m.Event.ID, Delivery: string(m.Delivery), Destination: m.Destination, Tenant: m.Event.Tenant(), Trace: j.trace,
 		Epoch: m.Epoch, Attempt: m.Attempt,
 	}
+}
+
+// facts are what a trace can be searched by. The event's own trace is one of them: the function's cannot be continued from it.
+func (j *job) facts() []slog.Attr {
+	m := &j.message
+	return []slog.Attr{
+		slog.String("delivery", string(m.Delivery)), slog.String("event", m.Event.ID), slog.String("destination", m.Destination),
+		slog.Int("epoch", m.Epoch), slog.Int("attempt", m.Attempt), slog.String("event_trace", tracing.TraceID(j.trace)),
+	}
+}
+
+// endSpan ends the span of an attempt that has its result.
+func (j *job) endSpan() {
+	j.span.Annotate(slog.String("verdict", j.result.Verdict.String()))
+	if j.destination.Webhook != nil && j.result.Verdict != downstream.NotStarted {
+		j.span.HTTP(http.MethodPost, j.destination.Webhook.URL, j.result.Code, -1)
+	}
+	if j.result.Code == 0 && j.result.Reason != "" {
+		j.span.Fail(errors.New(j.result.Reason))
+	}
+	j.span.End()
 }
 
 // count publishes what has become of a failed attempt, once it is durable.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/waybillhq/waybill/shared/pattern"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/tracing"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -96,6 +98,8 @@ func (w *routing) route(ctx context.Context, i int, rec batch.Record) error {
 			return err
 		}
 	}
+	trace, end := traced(ctx, rec, decoded.Events)
+	defer end()
 	s := &w.records[i]
 	s.events, s.unmatched, s.dropped = len(decoded.Events), unmatched, decoded.Dropped
 	begin := rec.Note.Routed
@@ -108,12 +112,24 @@ func (w *routing) route(ctx context.Context, i int, rec batch.Record) error {
 				continue
 			}
 			m := message(decoded.Events[n], d.ID, acceptedAt(rec))
-			if err := w.add(ctx, i, m, rec.Trace, waybill.Progress{Events: n, After: d.ID}); err != nil {
+			if err := w.add(ctx, i, m, trace, waybill.Progress{Events: n, After: d.ID}); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// traced begins the span of a message and gives the trace that its events are known by: their producer's, or this one.
+func traced(ctx context.Context, rec batch.Record, found []events.Event) (trace string, end func()) {
+	ctx, span := tracing.Start(ctx, "route")
+	if trace = rec.Trace; tracing.TraceID(trace) == "" {
+		trace = tracing.Header(ctx)
+	}
+	if span != nil && len(found) > 0 {
+		span.Annotate(slog.String("event", found[0].ID), slog.Int("events", len(found)), slog.String("event_trace", tracing.TraceID(trace)))
+	}
+	return trace, span.End
 }
 
 func message(e events.Event, destination string, acceptedAt time.Time) delivery.Message {

@@ -35,6 +35,16 @@ func measured[E, R any](e *telemetry.Emitter, handle func(context.Context, E) (R
 	return telemetry.Measure(e, handle)
 }
 
+// traced is handle, with a trace of each invocation.
+func traced[E, R any](cfg config.Function, p Parts, handle func(context.Context, E) (R, error)) func(context.Context, E) (R, error) {
+	return func(ctx context.Context, event E) (R, error) {
+		ctx, end := p.Tracer.Invocation(ctx, string(cfg.Function.Name))
+		result, err := handle(ctx, event)
+		end(err)
+		return result, err
+	}
+}
+
 // publish counts what a run of the waker has done. That nothing lags is published too: it is the waker's sign of life.
 func publish(b *telemetry.Batch, r waker.Report) {
 	b.Count(telemetry.WakerMoved, r.Moved)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
@@ -12,7 +13,9 @@ import (
 
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/topology"
+	"github.com/waybillhq/waybill/shared/tracing"
 )
 
 // Start runs a function under Lambda's runtime. It returns only when the function cannot start, with every reason at once; a
@@ -31,12 +34,34 @@ func Start(name topology.FunctionName, assemble Assembly) error {
 		return fmt.Errorf("AWS configuration: %w", err)
 	}
 	logger := slog.New(atLeast{lambdacontext.NewLogHandler(), cfg.LogLevel})
-	h, err := assemble(cfg, Parts{AWS: aws, Destinations: destinations, Logger: logger, Metrics: os.Stdout})
+	tracer := tracer(cfg, logger)
+	h, err := assemble(cfg, Parts{AWS: aws, Destinations: destinations, Logger: logger, Metrics: os.Stdout, Tracer: tracer})
 	if err != nil {
 		return err
 	}
-	lambda.Start(h)
+	// Lambda gives half a second between SIGTERM and the end: enough to send the spans that are open, not to finish work. What is unfinished
+	// is safe without it.
+	lambda.StartWithOptions(h, lambda.WithEnableSIGTERM(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		defer cancel()
+		if err := tracer.Flush(ctx); err != nil {
+			logger.Warn("open spans could not be sent", telemetry.Error(err))
+		}
+	}))
 	return nil
+}
+
+// tracer sends spans to the daemon that Lambda names. Without one, or if it cannot be reached, functions work without traces.
+func tracer(cfg config.Function, logger *slog.Logger) *tracing.Tracer {
+	if cfg.TraceDaemon == "" {
+		return nil
+	}
+	t, err := tracing.New(tracing.Config{DaemonAddress: cfg.TraceDaemon, Logger: logger})
+	if err != nil {
+		logger.Error("there will be no traces", telemetry.Error(err))
+		return nil
+	}
+	return t
 }
 
 // fixed reads the destinations that are deployed with the function, if there are any.

@@ -5,15 +5,20 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/smithy-go"
 
 	"github.com/waybillhq/waybill/functions/deliverer"
 	"github.com/waybillhq/waybill/functions/router"
@@ -29,8 +34,10 @@ import (
 	"github.com/waybillhq/waybill/shared/queue/sqs"
 	"github.com/waybillhq/waybill/shared/registry"
 	registrydynamo "github.com/waybillhq/waybill/shared/registry/dynamo"
+	"github.com/waybillhq/waybill/shared/secrets"
 	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/topology"
+	"github.com/waybillhq/waybill/shared/tracing"
 	"github.com/waybillhq/waybill/shared/waiting"
 	waitingdynamo "github.com/waybillhq/waybill/shared/waiting/dynamo"
 )
@@ -47,8 +54,8 @@ type Parts struct {
 	Logger       *slog.Logger
 	// Metrics takes a line of metrics for each invocation; nil: none are written.
 	Metrics io.Writer
-	// Secrets puts the keys in that destinations name by ARN; nil: they hold their keys themselves.
-	Secrets deliverer.Secrets
+	// Tracer takes the spans of each invocation; nil: none are made.
+	Tracer *tracing.Tracer
 	// OnAttempt, if set, hears of every attempt, from any goroutine. It must be quick.
 	OnAttempt func(downstream.Attempt, downstream.Result)
 	// Dial connects to destinations; nil: through the egress guard, which is what anything but a test wants.
@@ -62,11 +69,31 @@ func Router(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := router.New(router.Config{Destinations: destinations, Deliveries: queues[topology.Deliveries], Logger: p.Logger})
+	rc := router.Config{Destinations: destinations, Deliveries: queues[topology.Deliveries], Refused: refusedForGood, Logger: p.Logger}
+	if cfg.Tenant != "" {
+		rc.Tenants = map[string]string{router.EveryQueue: cfg.Tenant}
+	}
+	r, err := router.New(rc)
 	if err != nil {
 		return nil, err
 	}
-	return handler(cfg, p, queues, r.Route)
+	return handler(cfg, p, queues, r.Route, holdNewerEvents)
+}
+
+// How long a message waits for the newer release that wrote its note to be back. On the ingress queue anybody may have forged one, and
+// then it should be seen soon; what lies on the deliveries queue is ours, and a release may stay rolled back for days.
+const (
+	holdNewerEvents     = 24 * time.Hour
+	holdNewerDeliveries = 10 * 24 * time.Hour
+)
+
+// refusedForGood tells whether SQS will never take a message as it is. Missing permissions or keys can be mended.
+func refusedForGood(err error) bool {
+	const invalid = "InvalidMessageContents"
+	var entry *sqs.EntryError
+	var api smithy.APIError
+	return errors.Is(err, sqs.ErrInvalid) || errors.As(err, &entry) && entry.SenderFault && entry.Code == invalid ||
+		errors.As(err, &api) && api.ErrorCode() == invalid
 }
 
 // Deliverer puts the deliverer together.
@@ -91,6 +118,10 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys, err := resolver(p)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := room(cfg, p)
 	if err != nil {
 		return nil, err
@@ -107,13 +138,13 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 		Destinations: destinations, Ledger: books,
 		Adapter:    observed(downstream.Mux{registry.TypeWebhook: webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})}, p.OnAttempt),
 		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter], Notices: queues[topology.Ingress],
-		Room: waitingRoom, Disabler: destinations, Secrets: p.Secrets, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
+		Room: waitingRoom, Disabler: destinations, Secrets: keys, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
 		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return handler(cfg, p, queues, d.Deliver)
+	return handler(cfg, p, queues, d.Deliver, holdNewerDeliveries)
 }
 
 // Waker puts the waker together.
@@ -136,11 +167,11 @@ func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lambda.NewHandler(measured(emitter, func(ctx context.Context, _ struct{}) (waker.Report, error) {
+	return lambda.NewHandler(traced(cfg, p, measured(emitter, func(ctx context.Context, _ struct{}) (waker.Report, error) {
 		report, err := w.Run(ctx)
 		publish(telemetry.From(ctx), report)
 		return report, err
-	})), nil
+	}))), nil
 }
 
 // permits lets go of what is parked for destinations that may receive. Those that do not exist any more may: the deliverer makes dead letters of what
@@ -167,6 +198,16 @@ func directory(cfg config.Function, p Parts) (*registry.Cache, error) {
 		Fixed: p.Destinations, MaxAge: cfg.Topology.Limits.RegistryAge, MaxStale: cfg.Topology.Limits.RegistryStale,
 		By: string(cfg.Function.Name), OnProblem: problem,
 	}), nil
+}
+
+// resolver finds the signing keys that destinations name by ARN.
+func resolver(p Parts) (*secrets.Resolver, error) {
+	return secrets.New(secrets.Config{
+		SecretsManager: secretsmanager.NewFromConfig(p.AWS), SSM: ssm.NewFromConfig(p.AWS),
+		OnStale: func(s secrets.Stale) {
+			p.Logger.Warn("a signing key could not be read again", "secret", s.ARN, "age", s.Age.String(), "serves", s.Serves, telemetry.KeyError, s.Err.Error())
+		},
+	})
 }
 
 // room is the store of the waiting room.
@@ -235,7 +276,7 @@ func open(cfg config.Function, p Parts) map[topology.QueueName]queue.Queue {
 	return queues
 }
 
-func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Queue, fn batch.Func) (lambda.Handler, error) {
+func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Queue, fn batch.Func, holdNewer time.Duration) (lambda.Handler, error) {
 	source, ok := cfg.Topology.Queue(cfg.Function.Source.Queue)
 	if !ok || queues[source.Name] == nil || queues[source.DeadLetter] == nil {
 		return nil, fmt.Errorf("function %s: the topology gives it no access to its source queue %s and its dead-letter queue %s",
@@ -245,8 +286,8 @@ func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Q
 	if err != nil {
 		return nil, err
 	}
-	return lambda.NewHandler(measured(emitter, batch.New(batch.Config{
+	return lambda.NewHandler(traced(cfg, p, measured(emitter, batch.New(batch.Config{
 		Source: queues[source.Name], DeadLetter: queues[source.DeadLetter], MaxReceiveCount: source.MaxReceiveCount,
-		Headroom: cfg.Topology.Limits.AnswerHeadroom, Logger: p.Logger,
-	}, fn).Handle)), nil
+		Headroom: cfg.Topology.Limits.AnswerHeadroom, HoldNewer: holdNewer, Logger: p.Logger,
+	}, fn).Handle))), nil
 }

@@ -308,6 +308,7 @@ const (
 	DestinationsVariable = "WAYBILL_DESTINATIONS_FILE" // optional: path of a destinations file that is deployed with the function, instead of those in the registry
 	TenantVariable       = "WAYBILL_TENANT"            // optional: the tenant of everything that arrives on the ingress queue, whatever a message says
 	EgressAllowVariable  = "WAYBILL_EGRESS_ALLOW"      // optional: CIDRs, comma-separated, that destinations may have besides public addresses
+	TraceDaemonVariable  = "AWS_XRAY_DAEMON_ADDRESS"   // set by Lambda where traces are taken
 	LogLevelVariable     = "WAYBILL_LOG_LEVEL"         // optional: debug, info, warn, error
 )
 
