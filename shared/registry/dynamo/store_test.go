@@ -1,6 +1,9 @@
 package dynamo_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -358,5 +361,65 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 	if _, err := dynamo.New(db.client, "", dynamo.Options{}); err == nil {
 		t.Error("an empty table name was accepted")
+	}
+}
+
+// rival lets someone else apply after the first chunk is written, when the version that was seen has been checked already.
+type rival struct {
+	*dynamodb.Client
+	apply func()
+	puts  int
+}
+
+// PutItem implements dynamo.Client.
+func (r *rival) PutItem(ctx context.Context, in *dynamodb.PutItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error) {
+	out, err := r.Client.PutItem(ctx, in, opts...)
+	if r.puts++; r.puts == 1 {
+		r.apply()
+	}
+	return out, err
+}
+
+func TestOnlyTheFasterOneApplies(t *testing.T) {
+	db := openDatabase(t)
+	fast := db.store(t, dynamo.Options{})
+	for was := range int64(3) {
+		slow, err := dynamo.New(&rival{Client: db.client, apply: func() {
+			if _, err := fast.Apply(t.Context(), was, draft("fast")); err != nil {
+				t.Error(err)
+			}
+		}}, table, dynamo.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := slow.Apply(t.Context(), was, draft("slow")); !errors.Is(err, registry.ErrChanged) || !strings.Contains(err.Error(), `by "anna" is current`) {
+			t.Errorf("on %d: %v, want ErrChanged", was, err)
+		}
+		now, err := fast.Current(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if document, err := fast.Document(t.Context(), now.Version); now.Version.Number != was+1 || string(document) != "fast" || err != nil {
+			t.Errorf("version %d, %q, %v", now.Version.Number, document, err)
+		}
+	}
+}
+
+// A sound document in the wrong place is damage too.
+func TestAnotherDocumentIsDamage(t *testing.T) {
+	db := openDatabase(t)
+	s := db.store(t, dynamo.Options{})
+	v, err := s.Apply(t.Context(), 0, draft("one document"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write([]byte("two document")); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	put(t, db, map[string]types.AttributeValue{"part": text("version#1"), "row": text(v.Token + "#0000"), "body": &types.AttributeValueMemberB{Value: packed.Bytes()}})
+	if document, err := s.Document(t.Context(), v); !errors.Is(err, registry.ErrDamaged) || document != nil {
+		t.Errorf("%q, %v, want ErrDamaged", document, err)
 	}
 }
