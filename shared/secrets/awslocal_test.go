@@ -236,6 +236,7 @@ func TestCallsGoToTheRegionOfTheARN(t *testing.T) {
 
 // TestAWSCLI stores secrets as a person does, with the AWS CLI on PATH.
 func TestAWSCLI(t *testing.T) {
+	t.Parallel() // Python takes its time
 	program, err := exec.LookPath("aws")
 	if err != nil || testing.Short() {
 		t.Skip("no aws on PATH, or no time for it")

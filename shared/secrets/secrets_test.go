@@ -205,6 +205,28 @@ func TestOneCallForAll(t *testing.T) {
 	})
 }
 
+// TestAgeCountsFromTheQuestion: the answer to a slow call may be as old as the call.
+func TestAgeCountsFromTheQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault(map[string]string{secretARN: whsec(1)})
+		v.latency = func() time.Duration { return 1900 * time.Millisecond } // the key is read in the middle
+		r := resolver(t, v, secrets.Config{})
+		d := destination(t, "crm", secretARN)
+		time.AfterFunc(time.Second, func() { v.set(secretARN, whsec(2)) })
+		if _, err := r.Resolve(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(298 * time.Second) // 299.9 s after the question
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = r.Resolve(t.Context(), d) })
+		time.Sleep(1500 * time.Millisecond) // while that is under way
+		if got, err := r.Resolve(t.Context(), d); err != nil || keys(got)[0] != whsec(2) {
+			t.Errorf("a key signs that was replaced more than five minutes ago: %v", err)
+		}
+		wg.Wait()
+	})
+}
+
 func TestOutage(t *testing.T) {
 	for _, row := range []struct {
 		name string
@@ -257,6 +279,38 @@ func TestOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAnOutageDelaysOnlyTheOneWhoTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault(map[string]string{secretARN: whsec(1)})
+		r := resolver(t, v, secrets.Config{})
+		d := destination(t, "crm", secretARN)
+		if _, err := r.Resolve(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(4 * time.Minute)
+		v.latency = func() time.Duration { return -1 }
+		var waited time.Duration
+		resolve := func() {
+			began := time.Now()
+			if _, err := r.Resolve(t.Context(), d); err != nil {
+				t.Error(err)
+			}
+			waited += time.Since(began)
+		}
+		var wg sync.WaitGroup
+		for began := time.Now(); time.Since(began) < 17*time.Minute; time.Sleep(time.Second) {
+			for range 5 {
+				wg.Go(resolve)
+			}
+			synctest.Wait()
+		}
+		wg.Wait()
+		if tries := time.Duration(v.count() - 1); waited != tries*2*time.Second {
+			t.Errorf("all waited %v together for %d tries of 2s", waited, tries)
+		}
+	})
 }
 
 // TestAnswersAreBelieved: a service that answers is no outage.
@@ -419,4 +473,28 @@ func TestUnreadableAnswersAreNotQuoted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	checkError(t, err, secretARN)
+}
+
+// FuzzContent stores anything. Either it gives keys that can sign, or an error that repeats nothing of it.
+func FuzzContent(f *testing.F) {
+	for _, seed := range []string{whsec(1) + " " + whsec(2), `{"hunter2":"` + whsec(1) + `"}`, "hunter2", `{"a":{"hunter2":1}}`, `{"hunter2`, "whsec_hunter2=", "\xff"} {
+		f.Add(seed)
+	}
+	d := destination(f, "crm", parameterARN)
+	f.Fuzz(func(t *testing.T, text string) {
+		v := newVault(map[string]string{parameterARN: text})
+		v.latency = func() time.Duration { return 0 }
+		got, err := resolver(t, v, secrets.Config{}).Resolve(t.Context(), d)
+		if err != nil {
+			if !errors.Is(err, secrets.ErrContent) {
+				t.Errorf("got %v", err)
+			}
+			checkError(t, err, parameterARN)
+			return
+		}
+		all := keys(got)
+		if slices.Sort(all); len(all) == 0 || len(all) > registry.MaxSecrets || len(slices.Compact(all)) != len(got.Webhook.Secrets) {
+			t.Errorf("%d keys, or one twice", len(got.Webhook.Secrets))
+		}
+	})
 }
