@@ -187,7 +187,7 @@ func TestOwnWritesAreRecognised(t *testing.T) {
 // TestNobodySeesHalfAVersion fails the apply at every write.
 func TestNobodySeesHalfAVersion(t *testing.T) {
 	random := strings.Builder{}
-	for i := range 200_000 {
+	for i := range 150_000 {
 		random.WriteString(string(rune(i*7919%50_000 + 33)))
 	}
 	db := openDatabase(t)
