@@ -10,9 +10,11 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/requestbody"
 	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/tracing"
@@ -29,7 +31,8 @@ func Start(name topology.FunctionName, assemble Assembly) error {
 	if err != nil {
 		return err
 	}
-	aws, err := awsconfig.LoadDefaultConfig(context.Background(), awsconfig.WithHTTPClient(client(answerTime)))
+	aws, err := awsconfig.LoadDefaultConfig(context.Background(), awsconfig.WithHTTPClient(client(answerTime)),
+		awsconfig.WithAPIOptions([]func(*middleware.Stack) error{requestbody.ReadOnly}))
 	if err != nil {
 		return fmt.Errorf("AWS configuration: %w", err)
 	}

@@ -201,7 +201,7 @@ func New(profile Profile) Topology {
 					{Deliveries, []Operation{SendMessage}},
 				},
 				Tables: []TableAccess{
-					{Registry, []Operation{GetItem, Query}},
+					{Registry, []Operation{Query}},
 				},
 			},
 			{
@@ -215,7 +215,7 @@ func New(profile Profile) Topology {
 				Tables: []TableAccess{
 					{Ledger, []Operation{BatchGetItem, UpdateItem, PartiQLInsert, PartiQLUpdate}},
 					{Waiting, []Operation{BatchWriteItem}},
-					{Registry, []Operation{GetItem, Query, UpdateItem}},
+					{Registry, []Operation{Query, UpdateItem}},
 				},
 				Secrets: true,
 				// Every retry of a delivery is another hop of the same chain; the schedule and the age limit end it.
@@ -228,7 +228,7 @@ func New(profile Profile) Topology {
 				},
 				Tables: []TableAccess{
 					{Waiting, []Operation{BatchWriteItem, DeleteItem, PartiQLDelete, Query, Scan, UpdateItem}},
-					{Registry, []Operation{GetItem, Query}},
+					{Registry, []Operation{Query}},
 				},
 			},
 		},

@@ -496,7 +496,9 @@ func TestFaultsDoNotCookTheBooks(t *testing.T) {
 		throttled := w.Endpoint.Faults().Add(awslocal.Fault{Service: "sqs", Operation: "SendMessageBatch", Throttle: true, Match: func(body []byte) bool {
 			return strings.Contains(string(body), "/deliveries\"")
 		}})
-		down := w.Endpoint.Faults().Add(awslocal.Fault{Service: "dynamodb", Error: wire.Errorf("InternalServerError", "down")})
+		down := w.Endpoint.Faults().Add(awslocal.Fault{Service: "dynamodb", Error: wire.Errorf("InternalServerError", "down"), Match: func(body []byte) bool {
+			return strings.Contains(string(body), "ledger")
+		}})
 		w.sendMixture()
 		w.work(2 * time.Minute)
 		b := w.audit()
@@ -512,7 +514,7 @@ func TestFaultsDoNotCookTheBooks(t *testing.T) {
 		w.Endpoint.Faults().Add(awslocal.Fault{WithholdAnswer: true, Skip: 3, Times: 5})
 		w.Endpoint.Faults().Add(awslocal.Fault{Duplicate: true, Skip: 10, Times: 5})
 		w.work(30 * time.Minute)
-		if b = w.audit(); b.Accepted != 61 || b.Delivered != 6 || b.Check() != nil {
+		if b = w.audit(); b.Accepted != 62 || b.Delivered != 6 || b.Check() != nil {
 			t.Errorf("%+v: %v", b, b.Check())
 		}
 	})

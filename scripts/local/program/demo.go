@@ -28,7 +28,7 @@ type demo struct {
 }
 
 // newDemo makes the demo receiver on a free port of the loopback interface. It answers from start to Close.
-func newDemo(onReceived func(receiver.Request)) (*demo, error) {
+func newDemo(speed int, onReceived func(receiver.Request)) (*demo, error) {
 	secret := newSecret()
 	key, err := signing.ParseKey(secret)
 	if err != nil {
@@ -41,7 +41,7 @@ func newDemo(onReceived func(receiver.Request)) (*demo, error) {
 		return nil, fmt.Errorf("the demo receiver finds no free port: %w", err)
 	}
 	d.baseURL = "http://" + d.listener.Addr().String()
-	if d.file, err = destinations(d.baseURL, secret); err != nil {
+	if d.file, err = destinations(d.baseURL, secret, speed); err != nil {
 		return nil, errors.Join(err, d.listener.Close())
 	}
 	return d, nil
@@ -63,26 +63,42 @@ func newSecret() string {
 	return "whsec_" + base64.StdEncoding.EncodeToString(key)
 }
 
+// Ids of the demo's destinations that are not those of a behaviour.
+const (
+	late   = "late"   // throttled, and told to wait for longer than a queue can delay
+	paused = "paused" // fine, and paused by the operator before the first event
+)
+
+// lateWait is what a queue cannot delay, jitter included.
+const lateWait = 20 * time.Minute
+
 // destinations writes the demo's destinations file: each kind of receiver wants some of the sample events.
-func destinations(base, secret string) ([]byte, error) {
+func destinations(base, secret string, speed int) ([]byte, error) {
 	type object = map[string]any
 	pick := func(conditions ...any) object { return object{"type": conditions} }
-	destination := func(path string, pattern object, waits ...string) object {
+	destination := func(id, path string, pattern object, waits ...string) object {
 		return object{
-			"id": path, "tenant": "*", "type": "webhook", "pattern": pattern, "retry": object{"schedule": waits},
+			"id": id, "tenant": "*", "type": "webhook", "pattern": pattern, "retry": object{"schedule": waits},
 			"webhook": object{"url": base + "/" + path, "secrets": []string{secret}, "timeout": "1s"},
 		}
 	}
-	slow := destination(receiver.Slow, pick(object{"prefix": "feed."}), "1s", "2s")
+	slow := destination(receiver.Slow, receiver.Slow, pick(object{"prefix": "feed."}), "1s", "2s")
 	slow["ledger"] = "relaxed"
-	return json.Marshal(object{"destinations": []object{
-		destination(receiver.Fine, pick(object{"anything-but": []string{"till.opened"}}), "1s", "5s", "1m"),
+	all := []object{
+		destination(receiver.Fine, receiver.Fine, pick(object{"anything-but": []string{"till.opened"}}), "1s", "5s", "1m"),
 		slow,
-		destination(receiver.Flaky, pick(object{"prefix": "order."}), "1s", "2s", "4s"),
-		destination(receiver.Hanging, pick("payment.failed"), "1s", "2s"),
-		destination(receiver.Throttled, pick(object{"prefix": "stock."}), "1s", "2s", "4s"),
-		destination(receiver.Rejecting, pick("scan.taken"), "1s", "2s"),
-	}})
+		destination(receiver.Flaky, receiver.Flaky, pick(object{"prefix": "order."}), "1s", "2s", "4s"),
+		destination(receiver.Hanging, receiver.Hanging, pick("payment.failed"), "1s", "2s"),
+		destination(receiver.Throttled, receiver.Throttled, pick(object{"prefix": "stock."}), "1s", "2s", "4s"),
+		destination(receiver.Rejecting, receiver.Rejecting, pick("scan.taken"), "1s", "2s"),
+		destination(receiver.Gone, receiver.Gone, pick("order.paid"), "1s", "2s"),
+		destination(paused, receiver.Fine+"/"+paused, pick("order.created"), "1s", "2s"),
+	}
+	if speed > 1 {
+		wait := (lateWait / time.Duration(speed)).Round(time.Millisecond).String()
+		all = append(all, destination(late, receiver.Throttled+"/"+late, pick("payment.settled"), wait))
+	}
+	return json.Marshal(object{"destinations": all})
 }
 
 // invalidSamples are the bad messages that the demo sends beside all good ones.

@@ -26,10 +26,15 @@ type options struct {
 	json         bool
 	egressAllow  string
 	profile      string
+	speed        int    // 0: demoSpeed in the demo, 1 otherwise
+	binaries     string // folder of built functions; "" for those in this program
+	trace        string // id of the event whose traces are printed in the end; "" for none
 
 	listener net.Listener
 	file     []byte        // the destinations file; nil for the demo
 	set      *registry.Set // nil for the demo
+
+	traceAddress string // of the X-Ray daemon; "" without -trace
 }
 
 func (o *options) flags() *flag.FlagSet {
@@ -42,6 +47,9 @@ func (o *options) flags() *flag.FlagSet {
 	flags.BoolVar(&o.json, "json", false, "no table: the summary as JSON on standard output, logs on standard error")
 	flags.StringVar(&o.egressAllow, "egress-allow", "loopback", "what destinations may reach besides public addresses: `CIDRs`,\naddresses or the word loopback, separated by commas; \"\" for nothing")
 	flags.StringVar(&o.profile, "profile", string(topology.LowLatency), fmt.Sprintf("`profile` of the topology: %s or %s", topology.LowLatency, topology.HighVolume))
+	flags.IntVar(&o.speed, "speed", 0, fmt.Sprintf("`times` faster for the demo's long delays: 15 minutes in a queue become 5 s with %d,\nwhich is the demo's default; 1 is real time", demoSpeed))
+	flags.StringVar(&o.binaries, "binaries", "", "`folder` of built functions (make build GOARCH=…), which then run as processes behind\nLambda's Runtime API")
+	flags.StringVar(&o.trace, "trace", "", "in the end print where the event with this `id` has been, from its traces")
 	return flags
 }
 
@@ -49,8 +57,8 @@ func (o *options) flags() *flag.FlagSet {
 func usage(out io.Writer) {
 	fmt.Fprint(out, `usage: go run ./scripts/local [flags]      (or: make run ARGS='[flags]')
 
-Runs the whole of Waybill on this machine: an endpoint that speaks SQS and DynamoDB,
-the functions, and a receiver that misbehaves on purpose. Any AWS SDK or the AWS CLI
+Runs the whole of Waybill on this machine: an endpoint that speaks SQS, DynamoDB,
+Secrets Manager and SSM, the functions, and a receiver that misbehaves on purpose. Any AWS SDK or the AWS CLI
 can send events to it, with any credentials. Ctrl-C ends it.
 
 `)
@@ -72,7 +80,7 @@ func parse(args []string) (options, error) {
 	if err != nil {
 		return o, err
 	}
-	for _, check := range []func() error{o.takePort, o.readDestinations, o.checkEgress, o.checkProfile} {
+	for _, check := range []func() error{o.takePort, o.readDestinations, o.checkEgress, o.checkProfile, o.checkSpeed} {
 		problems = append(problems, check())
 	}
 	err = errors.Join(problems...)
@@ -156,6 +164,28 @@ func (o *options) readDestinations() error {
 func (o *options) checkEgress() error {
 	_, err := egress.ParseAllow(o.egressAllow)
 	return eachLine("-egress-allow: ", err)
+}
+
+// checkSpeed settles how much faster the demo's delays are.
+func (o *options) checkSpeed() error {
+	const most = 900 // then a queue's longest delay is a second
+	fixed := ""
+	switch {
+	case o.destinations != "":
+		fixed = "-destinations: write short waits into the file instead"
+	case o.binaries != "":
+		fixed = "-binaries: the built functions know real time only"
+	}
+	switch {
+	case fixed != "" && o.speed > 1:
+		return fmt.Errorf("-speed %d cannot be combined with %s", o.speed, fixed)
+	case o.speed < 0 || o.speed > most:
+		return fmt.Errorf("-speed %d: use 1 to %d", o.speed, most)
+	case o.speed == 0 && fixed == "":
+		o.speed = demoSpeed
+	}
+	o.speed = max(o.speed, 1)
+	return nil
 }
 
 func (o *options) checkProfile() error {

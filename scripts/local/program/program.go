@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/waybillhq/waybill/scripts/local/auditor"
 	"github.com/waybillhq/waybill/scripts/local/receiver"
 	"github.com/waybillhq/waybill/scripts/local/system"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/awslocal/xray"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
 )
@@ -68,8 +70,10 @@ type run struct {
 	logger   *slog.Logger
 	progress *progress
 	out      io.Writer
+	traces   *xray.Daemon   // nil without -trace
+	spans    net.PacketConn // where it hears of them
+	passages *passages
 	patience time.Duration      // how long a stop is waited for before it is explained
-	served   chan error         // how serving the endpoint has ended
 	cancel   context.CancelFunc // of everything that runs
 }
 
@@ -79,7 +83,7 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r := &run{
 		options: o, topology: topology.New(topology.Profile(o.profile)), logger: logger(o, stderr), out: stdout,
-		patience: 500 * time.Millisecond, served: make(chan error, 1), cancel: cancel,
+		patience: 500 * time.Millisecond, passages: newPassages(), cancel: cancel,
 	}
 	r.progress = newProgress(o, stdout)
 	defer func() {
@@ -96,10 +100,23 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 	if r.auditor, err = auditor.New(auditor.Config{Destinations: r.file, ReceiverLog: r.demo != nil}); err != nil {
 		return nil, err
 	}
+	if o.trace != "" {
+		address, err := r.receiveTraces()
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, r.spans.Close())
+			}
+		}()
+		o.traceAddress = address
+	}
 	r.system, err = system.Start(running, system.Config{
 		Topology: r.topology, Destinations: r.file, EgressAllow: o.egressAllow, Logger: r.logger,
 		Queues:    sqs.Options{BaseURL: r.baseURL(), OnSend: r.auditor.OnSend},
-		OnAttempt: r.auditor.OnAttempt,
+		OnAttempt: r.auditor.OnAttempt, Metrics: r.metrics(stderr),
+		Speed: o.speed, Listener: o.listener, Binaries: o.binaries, Traces: r.traces, TraceAddress: o.traceAddress,
 	})
 	if err != nil {
 		return nil, err
@@ -107,7 +124,6 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 	if r.demo != nil {
 		r.demo.start()
 	}
-	go func() { r.served <- r.system.Serve(o.listener) }()
 	return r, nil
 }
 
@@ -119,9 +135,27 @@ func logger(o options, stderr io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(stderr, nil))
 }
 
+// metrics is for the functions' lines of metrics: with -json they go where the logs go.
+func (r *run) metrics(stderr io.Writer) io.Writer {
+	if !r.json {
+		return nil
+	}
+	return stderr
+}
+
+// receiveTraces starts the X-Ray daemon and gives its address.
+func (r *run) receiveTraces() (address string, err error) {
+	if r.spans, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+		return "", fmt.Errorf("-trace: no port for the traces: %w", err)
+	}
+	r.traces = xray.New(xray.Options{})
+	go func() { _ = r.traces.Serve(r.spans) }()
+	return r.spans.LocalAddr().String(), nil
+}
+
 // prepareDemo takes the demo's receiver and destinations for this run.
 func (r *run) prepareDemo() (err error) {
-	r.demo, err = newDemo(func(req receiver.Request) {
+	r.demo, err = newDemo(r.speed, func(req receiver.Request) {
 		if req.Verified { // anybody can knock at the door
 			r.auditor.OnReceived(req.ID, req.Status, req.Digest)
 		}
@@ -151,6 +185,9 @@ func (r *run) work(ctx context.Context) error {
 	if err := r.report(books); err != nil {
 		failure = errors.Join(failure, fmt.Errorf("the report cannot be written: %w", err))
 	}
+	if r.exit && r.demo != nil && r.samples && r.speed > 1 && ctx.Err() == nil && r.passages.waited() == 0 {
+		failure = errors.Join(failure, errors.New("no delivery went through the waiting room, although one should have"))
+	}
 	if err := books.Check(); err != nil {
 		failure = errors.Join(failure, fmt.Errorf("THE BOOKS DO NOT BALANCE: %w", err))
 	}
@@ -160,7 +197,7 @@ func (r *run) work(ctx context.Context) error {
 // watch shows progress until ctx ends, something fails or, with -exit, nothing is left to do.
 func (r *run) watch(ctx context.Context) error {
 	sent := make(chan error, 1)
-	go func() { sent <- r.sendSamples(ctx) }()
+	go func() { sent <- r.produce(ctx) }()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	sending := true
@@ -168,14 +205,15 @@ func (r *run) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-r.served:
+		case err := <-r.system.Served():
 			return fmt.Errorf("the AWS endpoint has stopped: %w", err)
 		case err := <-sent:
 			if err != nil {
-				return fmt.Errorf("the samples cannot be sent: %w", err)
+				return err
 			}
 			sending = false
 		case <-ticker.C:
+			r.passages.look(r.system)
 			r.progress.show(r.audit)
 			if r.exit && !sending && r.system.Busy() == 0 {
 				return nil
@@ -184,17 +222,26 @@ func (r *run) watch(ctx context.Context) error {
 	}
 }
 
-// sendSamples sends the samples if they are wanted. That ctx ends meanwhile is no error.
-func (r *run) sendSamples(ctx context.Context) error {
+// produce sends the samples if they are wanted, and plays the demo's operator. That ctx ends meanwhile is no error.
+func (r *run) produce(ctx context.Context) error {
 	if !r.samples {
 		return nil
 	}
+	err := r.operate(ctx, func() error { return r.sendSamples(ctx) })
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// sendSamples sends the samples. That ctx ends meanwhile is no error.
+func (r *run) sendSamples(ctx context.Context) error {
 	ingress, ok := r.system.Queues.Queue(string(topology.Ingress))
 	if !ok {
 		return errors.New("the ingress queue does not exist")
 	}
-	if err := sendSamples(ctx, r.system.AWS(), ingress.URL()); ctx.Err() == nil {
-		return err
+	if err := sendSamples(ctx, r.system.AWS(), ingress.URL()); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the samples cannot be sent: %w", err)
 	}
 	return nil
 }
@@ -232,7 +279,11 @@ func (r *run) end() error {
 	defer r.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := errors.Join(r.system.Stop(ctx), r.closeDemo()); err != nil {
+	err := errors.Join(r.system.Stop(ctx), r.closeDemo())
+	if r.spans != nil {
+		err = errors.Join(err, r.spans.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("stopping: %w", err)
 	}
 	return nil

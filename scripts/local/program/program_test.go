@@ -160,7 +160,8 @@ func TestNothingToDo(t *testing.T) {
 		t.Errorf("exit status %d: %s", status, s.stderr)
 	}
 	for key, value := range s.summary() {
-		if n, ok := value.(float64); ok && n != 0 {
+		// The registry is written and read, and the waker wakes.
+		if n, ok := value.(float64); ok && n != 0 && !strings.HasSuffix(key, "_units") {
 			t.Errorf("%s is %v", key, value)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/waybillhq/waybill/scripts/local/auditor"
@@ -12,6 +13,7 @@ import (
 
 // progress shows the state of a run: one line that is rewritten on a terminal, plain lines elsewhere, nothing with -json.
 type progress struct {
+	mu       sync.Mutex
 	out      io.Writer // nil with -json
 	terminal bool
 	started  time.Time
@@ -40,6 +42,8 @@ const (
 
 // show tells the state if it is time to and something has changed.
 func (p *progress) show(audit func() auditor.Books) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	now := time.Now()
 	if p.out == nil || now.Before(p.next) {
 		return
@@ -58,6 +62,21 @@ func (p *progress) show(audit func() auditor.Books) {
 	}
 	fmt.Fprintln(p.out, line)
 	p.next = now.Add(max(time.Second, p.next.Sub(now)))
+}
+
+// tell says what somebody has done, on a line of its own.
+func (p *progress) tell(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.out == nil {
+		return
+	}
+	line := fmt.Sprintf("%5.1fs  %s", time.Since(p.started).Seconds(), text)
+	if p.terminal {
+		line = rewrite + line + wrap
+	}
+	fmt.Fprintln(p.out, line)
+	p.last, p.next = "", time.Time{}
 }
 
 // end leaves the line that is rewritten.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/waybillhq/waybill/scripts/local/auditor"
 	"github.com/waybillhq/waybill/shared/awslocal"
+	"github.com/waybillhq/waybill/shared/awslocal/xray"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/waybill"
@@ -80,6 +82,10 @@ func (r *run) report(b auditor.Books) error {
 		writeTable(&text, b.Rows)
 		writeRefused(&text, r.refused())
 		writeSummary(&text, b)
+		r.writePassages(&text)
+		if err := r.writeTraces(&text, b); err != nil {
+			return err
+		}
 	}
 	_, err := text.WriteTo(r.out)
 	return err
@@ -184,6 +190,39 @@ func writeSummary(out io.Writer, b auditor.Books) {
 	if b.Check() == nil {
 		fmt.Fprintln(out, "The books balance: every event and every delivery is accounted for.")
 	}
+}
+
+// writePassages tells of the ways round that deliveries have taken.
+func (r *run) writePassages(out io.Writer) {
+	var ways []string
+	for _, c := range []struct {
+		n    int
+		text string
+	}{
+		{r.passages.waited(), "waited in the waiting room"}, {r.passages.parkedAll(), "parked until their destination could receive"},
+		{r.passages.redrivenAll(), "moved back from the dead-letter queue"},
+	} {
+		if c.n > 0 {
+			ways = append(ways, fmt.Sprintf("%d %s", c.n, c.text))
+		}
+	}
+	if len(ways) > 0 {
+		fmt.Fprintln(out, strings.Join(ways, ", "))
+	}
+}
+
+// writeTraces tells where the event of -trace has been.
+func (r *run) writeTraces(out io.Writer, b auditor.Books) error {
+	for _, row := range b.Rows {
+		if r.traces == nil || row.Event != r.trace {
+			continue
+		}
+		fmt.Fprintln(out)
+		if err := r.traces.Tree(out, row.Delivery); err != nil && !errors.Is(err, xray.ErrNoTrace) {
+			return err
+		}
+	}
+	return nil
 }
 
 func retries(n int) string {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,12 +27,17 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
+	runtimeapi "github.com/waybillhq/waybill/shared/awslocal/runtime"
+	"github.com/waybillhq/waybill/shared/awslocal/secretsmanager"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/awslocal/ssm"
+	"github.com/waybillhq/waybill/shared/awslocal/xray"
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/registry"
 	registrydynamo "github.com/waybillhq/waybill/shared/registry/dynamo"
 	"github.com/waybillhq/waybill/shared/topology"
+	"github.com/waybillhq/waybill/shared/tracing"
 )
 
 // Config configures a System; Destinations is required.
@@ -54,6 +60,19 @@ type Config struct {
 	// Fault is asked before every batch of a function.
 	Fault   func(topology.FunctionName, mapping.Batch) mapping.Fault
 	Stopped bool // make everything, start no mapping
+
+	// Speed shortens what queues can delay, and with it every distance of the waiting room the time between the waker's runs and the age of what is known of destinations, so that a
+	// demonstration need not wait for a quarter of an hour. It shortens no retry schedule and no lease. Default 1.
+	Speed int
+	// Traces takes the spans of all functions; nil: none are made.
+	Traces *xray.Daemon
+	// Listener, if set, is where SDKs and the AWS CLI reach the endpoint, from Start to Stop.
+	Listener net.Listener
+	// Binaries is a folder with a program for each function, NAME/bootstrap, built for this machine. They run as processes behind Lambda's Runtime API
+	// instead of the functions in this program; Dial, OnAttempt, Speed and what a crash cuts off do not apply to them. It needs Listener.
+	Binaries string
+	// TraceAddress is where Traces is served by UDP, if it is; processes need it.
+	TraceAddress string
 }
 
 // System is a running system. It is safe for concurrent use.
@@ -64,6 +83,8 @@ type System struct {
 	Functions map[topology.FunctionName]*mapping.Function
 	Mappings  map[topology.FunctionName]*mapping.Mapping
 
+	programs  map[topology.FunctionName]*runtimeapi.Program // with Config.Binaries
+	served    chan error
 	topology  topology.Topology
 	schedules []schedule
 	clock     clock
@@ -81,21 +102,49 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	if cfg.Destinations == nil {
 		return nil, errors.New("system: Config.Destinations is missing")
 	}
-	if err := cfg.Topology.Validate(); err != nil {
+	if err := errors.Join(cfg.Topology.Validate(), cfg.check()); err != nil {
 		return nil, err
 	}
+	cfg.Topology = faster(cfg.Topology, max(cfg.Speed, 1))
 	s := &System{
+		programs: map[topology.FunctionName]*runtimeapi.Program{}, served: make(chan error, 1),
 		Queues: sqs.New(cfg.Queues), Tables: dynamodb.New(dynamodb.Options{}), topology: cfg.Topology,
 		Functions: map[topology.FunctionName]*mapping.Function{}, Mappings: map[topology.FunctionName]*mapping.Mapping{},
 	}
-	s.Endpoint = awslocal.New(awslocal.Options{Observe: cfg.Observe}, s.Queues, s.Tables)
+	s.Endpoint = awslocal.New(awslocal.Options{Observe: cfg.Observe}, s.Queues, s.Tables, secretsmanager.New(secretsmanager.Options{}), ssm.New(ssm.Options{}))
+	if cfg.Listener != nil {
+		go func() { s.served <- s.Endpoint.Serve(cfg.Listener) }()
+	}
 	if err := errors.Join(s.createQueues(), s.createTables(ctx), s.apply(ctx, cfg), s.createFunctions(cfg)); err != nil {
-		return nil, errors.Join(err, s.Endpoint.Close())
+		return nil, errors.Join(err, s.Stop(ctx))
 	}
 	if !cfg.Stopped {
 		s.Resume(ctx)
 	}
 	return s, nil
+}
+
+func (c *Config) check() error {
+	var problems []error
+	if c.Binaries != "" && c.Listener == nil {
+		problems = append(problems, errors.New("system: Config.Binaries needs Config.Listener: processes cannot use connections in memory"))
+	}
+	if c.Binaries != "" && c.Speed > 1 {
+		problems = append(problems, errors.New("system: Config.Speed does not reach processes: leave it out with Config.Binaries"))
+	}
+	return errors.Join(problems...)
+}
+
+// faster is a topology whose long delays are shorter.
+func faster(t topology.Topology, speed int) topology.Topology {
+	t.Limits.LongestDelay /= time.Duration(speed)
+	t.Limits.MarkCache /= time.Duration(speed)
+	t.Limits.RegistryAge /= time.Duration(speed)
+	t.Functions = slices.Clone(t.Functions)
+	for i := range t.Functions {
+		t.Functions[i].Every /= time.Duration(speed)
+	}
+	return t
 }
 
 // Resume starts mappings and schedules, after a Start with Stopped or a Pause.
@@ -123,11 +172,23 @@ func (s *System) StartSchedules(ctx context.Context) { s.clock.start(ctx, s.sche
 
 // Stop stops everything.
 func (s *System) Stop(ctx context.Context) error {
-	return errors.Join(s.Pause(ctx), s.Endpoint.Close())
+	errs := []error{s.Pause(ctx)}
+	for _, f := range s.Functions {
+		errs = append(errs, f.Close(ctx))
+	}
+	return errors.Join(append(errs, s.Endpoint.Close())...)
 }
 
-// Serve answers AWS SDKs and the AWS CLI on l until Stop.
-func (s *System) Serve(l net.Listener) error { return s.Endpoint.Serve(l) }
+// Served tells when serving Config.Listener has ended, and why; nil after Stop.
+func (s *System) Served() <-chan error { return s.served }
+
+// Kill ends processes of a function as kill -9 does, those at work first, and tells how many.
+func (s *System) Kill(name topology.FunctionName, n int) int {
+	if p := s.programs[name]; p != nil {
+		return p.Kill(n)
+	}
+	return 0
+}
 
 // AWS is an SDK configuration for this system's endpoint, over in-memory connections.
 func (s *System) AWS() aws.Config {
@@ -233,6 +294,16 @@ func (s *System) createFunctions(cfg Config) error {
 	account := s.AWS()
 	account.HTTPClient = living{s.Endpoint.Client()}
 	parts := wiring.Parts{AWS: account, OnAttempt: cfg.OnAttempt, Dial: cfg.Dial, Metrics: cfg.Metrics}
+	if cfg.Traces != nil {
+		var err error
+		spans := tracing.Config{DaemonAddress: cfg.TraceAddress, Logger: cfg.Logger}
+		if cfg.TraceAddress == "" {
+			spans.Emit = cfg.Traces.Receive
+		}
+		if parts.Tracer, err = tracing.New(spans); err != nil {
+			return err
+		}
+	}
 	var errs []error
 	for _, f := range s.topology.Functions {
 		errs = append(errs, s.createFunction(cfg, f, parts, assemblies[f.Name]))
@@ -244,27 +315,13 @@ func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Pa
 	if assemble == nil {
 		return fmt.Errorf("function %s is in the topology but has no code", f.Name)
 	}
-	settings, err := config.LoadFrom(s.topology, f.Name, s.environment(cfg))
-	if err != nil {
-		return err
+	var function *mapping.Function
+	var err error
+	if cfg.Binaries != "" {
+		function, err = s.process(cfg, f)
+	} else {
+		function, err = s.inProcess(cfg, f, parts, assemble)
 	}
-	parts.Logger = cfg.Logger.With("function", string(f.Name))
-	if _, err := assemble(settings, parts); err != nil {
-		return err
-	}
-	function, err := mapping.NewFunction(mapping.FunctionConfig{
-		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB,
-		New: func() mapping.Handler {
-			h, err := assemble(settings, parts)
-			if err != nil {
-				panic(err) // it was put together once already, with the same parts
-			}
-			return h
-		},
-		Context: func(ctx context.Context, requestID, functionARN string) context.Context {
-			return lambdacontext.NewContext(alive(ctx), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: functionARN})
-		},
-	})
 	if err != nil {
 		return err
 	}
@@ -288,20 +345,43 @@ func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Pa
 	return err
 }
 
-// environment gives the functions the environment variables that the stack would give them.
-func (s *System) environment(cfg Config) config.Lookup {
-	variables := map[string]string{
-		topology.ProfileVariable:     string(s.topology.Profile),
-		topology.EgressAllowVariable: strings.TrimSpace(cfg.EgressAllow),
+// inProcess makes a function of the code in this program.
+func (s *System) inProcess(cfg Config, f topology.Function, parts wiring.Parts, assemble wiring.Assembly) (*mapping.Function, error) {
+	variables := s.variables(cfg)
+	settings, err := config.LoadFrom(s.topology, f.Name, func(name string) (string, bool) {
+		value, ok := variables[name]
+		return value, ok
+	})
+	if err != nil {
+		return nil, err
 	}
+	parts.Logger = cfg.Logger.With("function", string(f.Name))
+	if _, err := assemble(settings, parts); err != nil {
+		return nil, err
+	}
+	return mapping.NewFunction(mapping.FunctionConfig{
+		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB,
+		New: func() mapping.Handler {
+			h, err := assemble(settings, parts)
+			if err != nil {
+				panic(err) // it was put together once already, with the same parts
+			}
+			return h
+		},
+		Context: func(ctx context.Context, requestID, functionARN string) context.Context {
+			return lambdacontext.NewContext(alive(ctx), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: functionARN})
+		},
+	})
+}
+
+// variables are the environment variables that the stack would give the functions.
+func (s *System) variables(cfg Config) map[string]string {
+	variables := map[string]string{topology.ProfileVariable: string(s.topology.Profile), topology.EgressAllowVariable: strings.TrimSpace(cfg.EgressAllow)}
 	for _, q := range s.Queues.Queues() {
 		variables[topology.QueueName(q.Name()).URLVariable()] = q.URL()
 	}
 	for _, t := range s.topology.Tables {
 		variables[t.Name.NameVariable()] = string(t.Name)
 	}
-	return func(name string) (string, bool) {
-		value, ok := variables[name]
-		return value, ok
-	}
+	return variables
 }
