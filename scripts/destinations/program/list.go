@@ -1,0 +1,194 @@
+package program
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/retry"
+)
+
+// listed is a destination as -json lists it.
+type listed struct {
+	ID            string `json:"id"`
+	InForce       bool   `json:"inForce"` // false: it was removed and has a state still
+	Tenant        string `json:"tenant,omitempty"`
+	Type          string `json:"type,omitempty"`
+	Host          string `json:"host,omitempty"`
+	Pattern       bool   `json:"pattern"`
+	Attempts      int    `json:"attempts,omitempty"`
+	Over          string `json:"over,omitempty"` // all waits together
+	State         string `json:"state"`          // receiving, paused, disabled
+	PausedSince   string `json:"pausedSince,omitempty"`
+	DisabledSince string `json:"disabledSince,omitempty"`
+	By            string `json:"by,omitempty"`
+	Note          string `json:"note,omitempty"`
+
+	retry string
+	state registry.State
+}
+
+// listing is what -json prints.
+type listing struct {
+	Version      int64    `json:"version"`
+	AppliedAt    string   `json:"appliedAt,omitempty"`
+	AppliedBy    string   `json:"appliedBy,omitempty"`
+	Destinations []listed `json:"destinations"`
+}
+
+func (c *call) list(ctx context.Context) error {
+	_, now, err := c.openAndLoad(ctx)
+	switch {
+	case err != nil:
+		return err
+	case now.broken != nil:
+		return now.errUnreadable()
+	}
+	all := rows(now)
+	if c.json {
+		l := listing{Version: now.Version.Number, Destinations: all}
+		if l.Version > 0 {
+			l.AppliedAt, l.AppliedBy = instant(now.Version.AppliedAt), now.Version.By
+		}
+		text, err := document(l)
+		if err != nil {
+			return err
+		}
+		c.say("%s", text)
+		return nil
+	}
+	if now.Version.Number == 0 {
+		c.say("nothing has been applied yet")
+	} else {
+		c.say("in force: %s", versionText(now.Version))
+	}
+	if len(all) == 0 {
+		c.say("no destinations")
+		return nil
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "id\ttenant\ttype\thost\tpattern\tretry\tstate")
+	for _, row := range all {
+		if !row.InForce {
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\tremoved; %s\n", name(row.ID), stateText(row.state))
+			continue
+		}
+		pattern := "no"
+		if row.Pattern {
+			pattern = "yes"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name(row.ID), name(row.Tenant), name(row.Type), name(row.Host), pattern, row.retry, stateText(row.state))
+	}
+	return w.Flush()
+}
+
+// rows gives the destinations in the order of the file, and then those that have nothing but a state.
+func rows(now inForce) []listed {
+	all := []listed{}
+	for d := range destinations(now.set) {
+		all = append(all, listed{
+			ID: d.ID, InForce: true, Tenant: d.Tenant, Type: d.Type, Host: host(d), Pattern: d.Pattern != nil,
+			Attempts: d.Retry.Attempts(), Over: span(total(d.Retry)), retry: retryText(d.Retry),
+		})
+	}
+	for _, id := range now.ids() {
+		if !known(now.set, id) {
+			all = append(all, listed{ID: id})
+		}
+	}
+	for i := range all {
+		all[i].setState(now.States[all[i].ID])
+	}
+	return slices.Clip(all)
+}
+
+func (l *listed) setState(s registry.State) {
+	l.state, l.State, l.By, l.Note = s, "receiving", s.By, s.Note
+	if !s.Disabled.IsZero() {
+		l.State, l.DisabledSince = "disabled", instant(s.Disabled)
+	}
+	if !s.Paused.IsZero() {
+		l.State, l.PausedSince = "paused", instant(s.Paused)
+	}
+}
+
+// host gives the host of a destination's URL, and nothing else of it: paths and queries may be credentials.
+func host(d *registry.Destination) string {
+	if d.Webhook == nil {
+		return ""
+	}
+	u, err := url.Parse(d.Webhook.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// retryText puts a schedule in words.
+func retryText(s retry.Schedule) string {
+	if s.Attempts() == 1 {
+		return "1 try"
+	}
+	return fmt.Sprintf("%d tries in %s", s.Attempts(), span(total(s)))
+}
+
+func total(s retry.Schedule) (sum time.Duration) {
+	for _, wait := range s.Waits() {
+		sum += wait
+	}
+	return sum
+}
+
+// took writes how long something has taken.
+func took(d time.Duration) string {
+	if d < time.Millisecond {
+		return "less than 1ms"
+	}
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
+
+// span writes a duration in whole seconds without parts that are zero: 2h, 1h30m, 75h35m5s.
+func span(d time.Duration) string {
+	d = d.Round(time.Second)
+	text := d.String()
+	if d >= time.Minute && d%time.Minute == 0 {
+		text = text[:len(text)-len("0s")]
+	}
+	if d >= time.Hour && d%time.Hour == 0 {
+		text = text[:len(text)-len("0m")]
+	}
+	return text
+}
+
+func (c *call) history(ctx context.Context) error {
+	store, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	versions, err := store.Versions(ctx)
+	if err != nil {
+		return cannot("the registry cannot be read: %w", err)
+	}
+	if len(versions) == 0 {
+		c.say("nothing has been applied yet")
+		return nil
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "version\tapplied\tby\tbytes\tsha256")
+	for i, v := range versions {
+		mark := ""
+		if i == 0 {
+			mark = "\tin force"
+		}
+		const digits = 12
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s%s\n", v.Number, instant(v.AppliedAt), name(v.By), v.Bytes, name(v.SHA256[:min(digits, len(v.SHA256))]), mark)
+	}
+	return w.Flush()
+}
