@@ -480,7 +480,9 @@ func (c contract) keyGrants(f topology.Function) document {
 		grant(keyID, []string{"Decrypt", "DescribeKey"}, "dynamodb")
 		for _, access := range f.Tables {
 			for _, operation := range access.Operations {
-				if !strings.HasPrefix(string(operation), "dynamodb:Get") && operation != topology.Query {
+				switch operation {
+				case topology.GetItem, topology.BatchGetItem, topology.Query, topology.Scan:
+				default:
 					grant(keyID, []string{"Encrypt", "ReEncrypt*", "GenerateDataKey*"}, "dynamodb")
 				}
 			}

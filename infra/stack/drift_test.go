@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillhq/waybill/infra/stack"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -92,6 +93,54 @@ func TestAChangedTopologyIsDrift(t *testing.T) {
 	}
 }
 
+func TestAChangedOptionIsDrift(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*stack.Props)
+		want   string
+	}{
+		"stage":               {func(p *stack.Props) { p.Stage = stack.Dev }, `queue-ingress/Resource.DeletionPolicy is "RetainExceptOnCreate", want "Delete"`},
+		"stage, tables":       {func(p *stack.Props) { p.Stage = stack.Dev }, "table-ledger/Resource.Properties.Replicas"},
+		"stage, logs":         {func(p *stack.Props) { p.Stage = stack.Dev }, `LoggingConfig.SystemLogLevel is "WARN", want "INFO"`},
+		"stage, versions":     {func(p *stack.Props) { p.Stage = stack.Dev }, "function-router/function/CurrentVersion/Resource.DeletionPolicy"},
+		"stage, concurrency":  {func(p *stack.Props) { p.Stage, p.Functions = stack.Dev, nil }, "ReservedConcurrentExecutions is there"},
+		"destinations":        {func(p *stack.Props) { p.Destinations = "" }, "Environment.Variables.WAYBILL_DESTINATIONS_FILE is there"},
+		"destinations, file":  {func(p *stack.Props) { p.Destinations = "" }, "function-waker/function/Resource.Properties.Code.S3Key.destinations.json is there"},
+		"tenant":              {func(p *stack.Props) { p.Tenant = "other" }, `WAYBILL_TENANT is "acme", want "other"`},
+		"egressAllow":         {func(p *stack.Props) { p.EgressAllow = nil }, "WAYBILL_EGRESS_ALLOW is there"},
+		"logLevel":            {func(p *stack.Props) { p.LogLevel = -4 }, `ApplicationLogLevel is "INFO", want "DEBUG"`},
+		"logLevel, function":  {func(p *stack.Props) { p.LogLevel = -4 }, `WAYBILL_LOG_LEVEL is "info", want "debug"`},
+		"logDays":             {func(p *stack.Props) { p.LogDays = 0 }, "function-router/logs/Resource.Properties.RetentionInDays is 30, want 90"},
+		"senders":             {func(p *stack.Props) { p.Senders.Topics = p.Senders.Topics[1:] }, "queue-ingress/Policy/Resource.Properties.PolicyDocument.Statement"},
+		"senders, account":    {func(p *stack.Props) { p.Senders.Buckets[0].Account = "1" }, "queue-ingress/Policy/Resource.Properties.PolicyDocument.Statement"},
+		"senders, key":        {func(p *stack.Props) { p.Senders.Rules = nil }, "key/Resource.Properties.KeyPolicy.Statement"},
+		"secrets":             {func(p *stack.Props) { p.Secrets = p.Secrets[1:] }, "Allow secretsmanager:GetSecretValue on " + secretARN + " is there"},
+		"secrets, ours":       {func(p *stack.Props) { p.Secrets = nil }, "secret:waybill/*"},
+		"secretKeys":          {func(p *stack.Props) { p.SecretKeys = nil }, "Allow kms:Decrypt on " + keyARN},
+		"customerKey, queue":  {func(p *stack.Props) { p.CustomerKey = false }, "queue-ingress/Resource.Properties.KmsMasterKeyId is there"},
+		"customerKey, table":  {func(p *stack.Props) { p.CustomerKey = false }, "table-ledger/Resource.Properties.SSESpecification is there"},
+		"customerKey, logs":   {func(p *stack.Props) { p.CustomerKey = false }, "function-router/logs/Resource.Properties.KmsKeyId is there"},
+		"customerKey, key":    {func(p *stack.Props) { p.CustomerKey = false }, "Resources.key/Resource is there"},
+		"customerKey, roles":  {func(p *stack.Props) { p.CustomerKey = false }, "Allow kms:GenerateDataKey on key/Resource if "},
+		"tables, billing":     {func(p *stack.Props) { p.Tables = nil }, `BillingMode is "PROVISIONED", want "PAY_PER_REQUEST"`},
+		"tables, warm":        {func(p *stack.Props) { p.Tables = nil }, "WarmThroughput is there"},
+		"functions, most":     {func(p *stack.Props) { p.Functions = nil }, "ScalingConfig.MaximumConcurrency is 1000, want 250"},
+		"functions, reserved": {func(p *stack.Props) { p.Functions = nil }, "function-deliverer/function/Resource.Properties.ReservedConcurrentExecutions is 1002, want 252"},
+		"functions, clock":    {func(p *stack.Props) { p.Functions = nil }, "function-waker/function/Resource.Properties.ReservedConcurrentExecutions is 1, want 3"},
+		"functions, pollers":  {func(p *stack.Props) { p.Functions = polled() }, "function-deliverer/source/Resource.Properties.ProvisionedPollerConfig is missing"},
+		"network":             {func(p *stack.Props) { p.Network = nil }, "function-deliverer/function/Resource.Properties.VpcConfig is there"},
+		"network, role":       {func(p *stack.Props) { p.Network = nil }, "Allow ec2:CreateNetworkInterface on * is there"},
+		"network, denial":     {func(p *stack.Props) { p.Network = nil }, "Deny ec2:CreateNetworkInterface on * if "},
+		"network, addresses":  {func(p *stack.Props) { p.Network = &stack.Network{} }, "network/address-2 is there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := templates(t)[plain+", everything"]
+			s.props.Options = everything()
+			test.change(&s.props)
+			mustDrift(t, s, test.want)
+		})
+	}
+}
+
 func TestAChangedTemplateIsDrift(t *testing.T) {
 	made := templates(t)[plain]
 	for name, test := range map[string]struct {
@@ -134,6 +183,18 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		"physical name": {
 			"AWS::SQS::Queue", func(r document) { properties(r)["QueueName"] = "waybill-ingress" },
 			"Properties.QueueName is there, and nothing declares it",
+		},
+		"dead letters for a day": {
+			"queue-deliveries-dlq/Resource", func(r document) { properties(r)["MessageRetentionPeriod"] = 86400 },
+			"queue-deliveries-dlq/Resource.Properties.MessageRetentionPeriod is 86400, want 1209600",
+		},
+		"mapping on the function": {
+			"function-router/source/Resource", func(r document) { properties(r)["FunctionName"] = ref("function-router/function/Resource") },
+			"function-router/source/Resource.Properties.FunctionName.Ref is there",
+		},
+		"less concurrency than asked for": {
+			"function-router/function/Resource", func(r document) { properties(r)["ReservedConcurrentExecutions"] = 50 },
+			"ReservedConcurrentExecutions is 50, want 102",
 		},
 		"queue unencrypted":         {"AWS::SQS::Queue", func(r document) { delete(properties(r), "SqsManagedSseEnabled") }, "SqsManagedSseEnabled is missing"},
 		"queue deleted with stack":  {"AWS::SQS::Queue", func(r document) { r["DeletionPolicy"] = "Delete" }, "DeletionPolicy"},
@@ -205,6 +266,12 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		"schedule may do anything": {
 			"function-waker/schedule-role/DefaultPolicy/Resource", func(r document) { statement(r)["Action"] = "lambda:*" },
 			`Allow lambda:* on {"Ref":"function-waker/live/Resource"} is there`,
+		},
+		"schedules of other groups": {
+			"function-waker/schedule-role/Resource", func(r document) {
+				delete(statement(r)["Condition"].(document)["StringEquals"].(document), "aws:SourceArn")
+			},
+			"function-waker/schedule-role/Resource.Properties.AssumeRolePolicyDocument.Statement",
 		},
 		"schedules of other accounts": {
 			"function-waker/schedule-role/Resource", func(r document) { delete(statement(r), "Condition") },
