@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/queue"
@@ -91,7 +90,7 @@ func (r *run) remove(ctx context.Context, refs []waiting.Ref) (left int) {
 			}
 		}
 		refs = again
-		wait := time.Duration(float64(pause) * (0.5 + mathrand.Float64()))
+		wait := time.Duration(float64(pause) * (0.5 + r.Random()))
 		if len(refs) > 0 && (r.now().Add(wait).After(end) || !sleep(ctx, wait)) {
 			r.fail("delete what was sent", last)
 			r.note(func(report *Report) { report.Failed += len(refs) })

@@ -12,7 +12,7 @@ const destinationsAtOnce = 8
 
 // readMarks finds the destinations that may have parked rows.
 func (r *run) readMarks(ctx context.Context) {
-	each(waiting.Shards, waiting.Shards, func(shard int) {
+	r.each(waiting.Shards, waiting.Shards, func(shard int) {
 		marks, err := r.marksOf(ctx, shard)
 		if err != nil {
 			r.fail("read the marks of parked destinations", err)
@@ -42,7 +42,7 @@ func (r *run) parked(ctx context.Context) {
 	for _, m := range r.marks {
 		marks = append(marks, m)
 	}
-	each(destinationsAtOnce, len(marks), func(i int) {
+	r.each(destinationsAtOnce, len(marks), func(i int) {
 		if !r.over(ctx) {
 			r.drain(ctx, marks[i])
 		}

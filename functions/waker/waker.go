@@ -61,6 +61,7 @@ type Config struct {
 
 	Now      func() time.Time // default time.Now
 	NewToken func() string    // default: 128 random bits; must never repeat
+	Random   func() float64   // [0, 1), for orders and pauses; default math/rand/v2
 	Logger   *slog.Logger     // default slog.Default()
 }
 
@@ -118,6 +119,9 @@ func New(cfg Config) (*Waker, error) {
 	}
 	if cfg.NewToken == nil {
 		cfg.NewToken = rand.Text
+	}
+	if cfg.Random == nil {
+		cfg.Random = mathrand.Float64
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -218,8 +222,12 @@ func (r *run) end(ctx context.Context) (Report, error) {
 }
 
 // each calls do for 0 … n-1 in random order, at most limit at once, so that what comes too late in one run does not in every run.
-func each(limit, n int, do func(int)) {
-	order := mathrand.Perm(n)
+func (r *run) each(limit, n int, do func(int)) {
+	order := make([]int, n)
+	for i := range order {
+		at := min(int(r.Random()*float64(i+1)), i)
+		order[i], order[at] = order[at], i
+	}
 	var next sync.Mutex
 	var wg sync.WaitGroup
 	for range min(limit, n) {

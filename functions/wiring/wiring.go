@@ -60,6 +60,16 @@ type Parts struct {
 	OnAttempt func(downstream.Attempt, downstream.Result)
 	// Dial connects to destinations; nil: through the egress guard, which is what anything but a test wants.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Now is the clock, Random gives [0, 1) for every jitter, and Token gives what must never repeat; nil: the real ones. A simulation makes clocks
+	// differ and draws from a seed.
+	Now    func() time.Time
+	Random func() float64
+	Token  func() string
+	// WrapLedger, WrapRoom and WrapQueue may put something around what a function writes to; nil: nothing. A test plants its bugs there.
+	WrapLedger func(ledger.Store) ledger.Store
+	WrapRoom   func(waiting.Store) waiting.Store
+	WrapQueue  func(topology.QueueName, queue.Queue) queue.Queue
 }
 
 // Router puts the router together.
@@ -69,7 +79,7 @@ func Router(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	rc := router.Config{Destinations: destinations, Deliveries: queues[topology.Deliveries], Refused: refusedForGood, Logger: p.Logger}
+	rc := router.Config{Destinations: destinations, Deliveries: queues[topology.Deliveries], Refused: refusedForGood, Random: p.Random, Logger: p.Logger}
 	if cfg.Tenant != "" {
 		rc.Tenants = map[string]string{router.EveryQueue: cfg.Tenant}
 	}
@@ -114,6 +124,7 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 		LeaseGrace:   limits.LeaseGrace + limits.AnswerHeadroom,
 		LongestLease: cfg.Function.Timeout + limits.LeaseGrace,
 		TTL:          limits.LedgerTTL(),
+		Now:          p.Now, NewOwner: p.Token, Random: p.Random,
 	})
 	if err != nil {
 		return nil, err
@@ -126,7 +137,7 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	waitingRoom, err := waiting.New(waiting.Config{Store: rows, Limits: waitingLimits(cfg)})
+	waitingRoom, err := waiting.New(waiting.Config{Store: rows, Limits: waitingLimits(cfg), Now: p.Now, NewToken: p.Token, Random: p.Random})
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +150,8 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 		Adapter:    observed(downstream.Mux{registry.TypeWebhook: webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})}, p.OnAttempt),
 		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter], Notices: queues[topology.Ingress],
 		Room: waitingRoom, Disabler: destinations, Secrets: keys, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
-		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark, Logger: p.Logger,
+		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark,
+		Now: p.Now, Random: p.Random, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -158,7 +170,8 @@ func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
 		return nil, err
 	}
 	w, err := waker.New(waker.Config{
-		Store: rows, Limits: waitingLimits(cfg), Deliveries: open(cfg, p)[topology.Deliveries], Destinations: permits{destinations}, Logger: p.Logger,
+		Store: rows, Limits: waitingLimits(cfg), Deliveries: open(cfg, p)[topology.Deliveries], Destinations: permits{destinations},
+		Now: p.Now, NewToken: p.Token, Random: p.Random, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -196,7 +209,7 @@ func directory(cfg config.Function, p Parts) (*registry.Cache, error) {
 	}
 	return registry.NewCache(store, registry.CacheConfig{
 		Fixed: p.Destinations, MaxAge: cfg.Topology.Limits.RegistryAge, MaxStale: cfg.Topology.Limits.RegistryStale,
-		By: string(cfg.Function.Name), OnProblem: problem,
+		By: string(cfg.Function.Name), Now: p.Now, OnProblem: problem,
 	}), nil
 }
 
@@ -211,8 +224,12 @@ func resolver(p Parts) (*secrets.Resolver, error) {
 }
 
 // room is the store of the waiting room.
-func room(cfg config.Function, p Parts) (*waitingdynamo.Store, error) {
-	return waitingdynamo.New(dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Waiting], waitingdynamo.Options{})
+func room(cfg config.Function, p Parts) (waiting.Store, error) {
+	store, err := waitingdynamo.New(dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Waiting], waitingdynamo.Options{})
+	if err != nil || p.WrapRoom == nil {
+		return store, err
+	}
+	return p.WrapRoom(store), nil
 }
 
 // waitingLimits are the times that everybody who touches the waiting room must agree on, so they come from the topology alone.
@@ -236,10 +253,14 @@ func store(cfg config.Function, p Parts) (ledger.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dynamo.WithFallback(batched, single, dynamo.FallbackOptions{OnFallback: func(ctx context.Context, f dynamo.Fallback) {
+	both := dynamo.WithFallback(batched, single, dynamo.FallbackOptions{OnFallback: func(ctx context.Context, f dynamo.Fallback) {
 		telemetry.From(ctx).Count(telemetry.StoreFallbacks, 1)
 		p.Logger.WarnContext(ctx, "ledger store falls back to single items", "operation", f.Operation, "entries", f.Entries, "cause", f.Cause)
-	}}), nil
+	}})
+	if p.WrapLedger != nil {
+		return p.WrapLedger(both), nil
+	}
+	return both, nil
 }
 
 // observed tells hear of every attempt that a makes.
@@ -272,6 +293,9 @@ func open(cfg config.Function, p Parts) map[topology.QueueName]queue.Queue {
 	queues := map[topology.QueueName]queue.Queue{}
 	for name, url := range cfg.Queues {
 		queues[name] = sqs.New(api, url, sqs.Options{Concurrency: sendConcurrency})
+		if p.WrapQueue != nil {
+			queues[name] = p.WrapQueue(name, queues[name])
+		}
 	}
 	return queues
 }
@@ -288,6 +312,6 @@ func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Q
 	}
 	return lambda.NewHandler(traced(cfg, p, measured(emitter, batch.New(batch.Config{
 		Source: queues[source.Name], DeadLetter: queues[source.DeadLetter], MaxReceiveCount: source.MaxReceiveCount,
-		Headroom: cfg.Topology.Limits.AnswerHeadroom, HoldNewer: holdNewer, Logger: p.Logger,
+		Headroom: cfg.Topology.Limits.AnswerHeadroom, HoldNewer: holdNewer, Random: p.Random, Logger: p.Logger,
 	}, fn).Handle))), nil
 }
