@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // lifeKey is where a handler's context keeps the context that ends with the invocation, so that context.WithoutCancel does not
@@ -16,7 +18,7 @@ func alive(ctx context.Context) context.Context { return context.WithValue(ctx, 
 // living is the HTTP client of the functions. Lambda's sandboxes are killed or frozen when an invocation ends; our goroutines go on.
 // So no call is begun for an invocation that is over (answered, timed out or crashed), and one under way is cut off.
 // What the endpoint had received by then may still take effect at that moment, as on AWS, and not later.
-type living struct{ client *http.Client }
+type living struct{ client aws.HTTPClient }
 
 // Do makes a call.
 func (l living) Do(r *http.Request) (*http.Response, error) {

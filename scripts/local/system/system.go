@@ -61,6 +61,13 @@ type Config struct {
 	Fault   func(topology.FunctionName, mapping.Batch) mapping.Fault
 	Stopped bool // make everything, start no mapping
 
+	// Client carries calls to the endpoint; nil: HTTP over in-memory connections. Endpoint.ServeHTTP may be called without any connection.
+	Client func(*awslocal.Endpoint) aws.HTTPClient
+	// Parts may change what one environment of a function is put together from; nil: nothing is. It is called for each environment.
+	Parts func(topology.FunctionName, wiring.Parts) wiring.Parts
+	// Source may stand between a queue and the mapping that reads it for a function; nil: nothing does.
+	Source func(topology.FunctionName, mapping.Queue) mapping.Queue
+
 	// Speed shortens what queues can delay, and with it every distance of the waiting room the time between the waker's runs and the age of what is known of destinations, so that a
 	// demonstration need not wait for a quarter of an hour. It shortens no retry schedule and no lease. Default 1.
 	Speed int
@@ -86,6 +93,7 @@ type System struct {
 	programs  map[topology.FunctionName]*runtimeapi.Program // with Config.Binaries
 	served    chan error
 	topology  topology.Topology
+	client    aws.HTTPClient
 	schedules []schedule
 	clock     clock
 }
@@ -112,6 +120,10 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		Functions: map[topology.FunctionName]*mapping.Function{}, Mappings: map[topology.FunctionName]*mapping.Mapping{},
 	}
 	s.Endpoint = awslocal.New(awslocal.Options{Observe: cfg.Observe}, s.Queues, s.Tables, secretsmanager.New(secretsmanager.Options{}), ssm.New(ssm.Options{}))
+	s.client = s.Endpoint.Client()
+	if cfg.Client != nil {
+		s.client = cfg.Client(s.Endpoint)
+	}
 	if cfg.Listener != nil {
 		go func() { s.served <- s.Endpoint.Serve(cfg.Listener) }()
 	}
@@ -194,7 +206,7 @@ func (s *System) Kill(name topology.FunctionName, n int) int {
 func (s *System) AWS() aws.Config {
 	return aws.Config{
 		Region: awslocal.Region, Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
-		BaseEndpoint: aws.String("http://awslocal"), HTTPClient: s.Endpoint.Client(),
+		BaseEndpoint: aws.String("http://awslocal"), HTTPClient: s.client,
 	}
 }
 
@@ -292,7 +304,7 @@ func (s *System) createFunctions(cfg Config) error {
 		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer, topology.Waker: wiring.Waker,
 	}
 	account := s.AWS()
-	account.HTTPClient = living{s.Endpoint.Client()}
+	account.HTTPClient = living{s.client}
 	parts := wiring.Parts{AWS: account, OnAttempt: cfg.OnAttempt, Dial: cfg.Dial, Metrics: cfg.Metrics}
 	if cfg.Traces != nil {
 		var err error
@@ -334,8 +346,12 @@ func (s *System) createFunction(cfg Config, f topology.Function, parts wiring.Pa
 	if !ok {
 		return fmt.Errorf("function %s: queue %s does not exist", f.Name, f.Source.Queue)
 	}
+	messages := mapping.SQS(source)
+	if cfg.Source != nil {
+		messages = cfg.Source(f.Name, messages)
+	}
 	m := mapping.Config{
-		Queue: mapping.SQS(source), Function: function, BatchSize: f.Source.BatchSize, Window: f.Source.Window,
+		Queue: messages, Function: function, BatchSize: f.Source.BatchSize, Window: f.Source.Window,
 		MaximumConcurrency: f.Source.MaximumConcurrency, ReportBatchItemFailures: true,
 	}
 	if cfg.Fault != nil {
@@ -362,6 +378,10 @@ func (s *System) inProcess(cfg Config, f topology.Function, parts wiring.Parts, 
 	return mapping.NewFunction(mapping.FunctionConfig{
 		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB,
 		New: func() mapping.Handler {
+			parts := parts
+			if cfg.Parts != nil {
+				parts = cfg.Parts(f.Name, parts)
+			}
 			h, err := assemble(settings, parts)
 			if err != nil {
 				panic(err) // it was put together once already, with the same parts
