@@ -46,17 +46,29 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 20s)
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./events/... ./shared/... ./functions/...
 
-# The destinations file that build puts beside each program; the default has none.
-DESTINATIONS ?= infra/destinations.json
+# Where the built functions run; make run ARGS="-binaries dist" needs ARCH=$(go env GOARCH).
+ARCH ?= arm64
 
 .PHONY: build
-build: ## Build the functions for Lambda into dist/ (arm64, reproducible; DESTINATIONS=FILE goes with them)
+build: ## Build the functions for Lambda into dist/ (reproducible; ARCH=arm64 unless set)
+	@rm -rf dist
 	@for main in functions/*/bootstrap; do \
-	  name=$$(basename $$(dirname $$main)); rm -rf dist/$$name; mkdir -p dist/$$name; \
-	  GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o dist/$$name/bootstrap ./$$main || exit 1; \
-	  install -m 644 "$(DESTINATIONS)" dist/$$name/destinations.json || exit 1; \
+	  name=$$(basename $$(dirname $$main)); mkdir -p dist/$$name; \
+	  GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o dist/$$name/bootstrap ./$$main || exit 1; \
 	  done; ls -l dist/*/*
 
 .PHONY: synth
-synth: build ## Synthesise the CloudFormation template into cdk.out (needs Node; ARGS="-c profile=high-volume")
-	$(CDK) synth --quiet $(ARGS)
+synth: build ## Synthesise template and code into cdk.out (needs Node; STAGE=prod, DESTINATIONS=FILE, ARGS="-c profile=high-volume")
+	$(CDK) synth --quiet $(if $(STAGE),-c stage=$(STAGE)) $(if $(DESTINATIONS),-c destinations=$(abspath $(DESTINATIONS))) $(ARGS)
+
+.PHONY: diff
+diff: synth ## Show what a deployment would change (needs Node and AWS credentials)
+	$(CDK) diff --app cdk.out
+
+.PHONY: deploy
+deploy: synth ## Deploy the stack (STAGE=dev or prod; needs Node and AWS credentials)
+	$(CDK) deploy --app cdk.out
+
+.PHONY: destroy
+destroy: ## Delete the stack (STAGE=dev; prod refuses)
+	$(CDK) destroy -c stage=$(or $(STAGE),dev)

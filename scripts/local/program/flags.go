@@ -48,7 +48,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.StringVar(&o.egressAllow, "egress-allow", "loopback", "what destinations may reach besides public addresses: `CIDRs`,\naddresses or the word loopback, separated by commas; \"\" for nothing")
 	flags.StringVar(&o.profile, "profile", string(topology.LowLatency), fmt.Sprintf("`profile` of the topology: %s or %s", topology.LowLatency, topology.HighVolume))
 	flags.IntVar(&o.speed, "speed", 0, fmt.Sprintf("`times` faster for the demo's long delays: 15 minutes in a queue become 5 s with %d,\nwhich is the demo's default; 1 is real time", demoSpeed))
-	flags.StringVar(&o.binaries, "binaries", "", "`folder` of built functions (make build GOARCH=…), which then run as processes behind\nLambda's Runtime API")
+	flags.StringVar(&o.binaries, "binaries", "", "`folder` of built functions (make build ARCH=…), which then run as processes behind\nLambda's Runtime API")
 	flags.StringVar(&o.trace, "trace", "", "in the end print where the event with this `id` has been, from its traces")
 	return flags
 }

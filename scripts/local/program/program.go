@@ -97,7 +97,7 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 			return nil, err
 		}
 	}
-	if r.auditor, err = auditor.New(auditor.Config{Destinations: r.file, ReceiverLog: r.demo != nil}); err != nil {
+	if r.auditor, err = auditor.New(auditor.Config{Destinations: r.file, ReceiverLog: r.demo != nil, Unheard: o.binaries != ""}); err != nil {
 		return nil, err
 	}
 	if o.trace != "" {

@@ -97,6 +97,16 @@ func (s *session) until(what string, cond func(auditor.Books) bool) {
 	eventually(s.t, what, func() bool { return cond(s.run.audit()) })
 }
 
+// within waits like until, for longer.
+func (s *session) within(limit time.Duration, what string, cond func(auditor.Books) bool) {
+	s.t.Helper()
+	for end := time.Now().Add(limit); !cond(s.run.audit()); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("waited %s in vain: %s; %+v", limit, what, s.run.audit())
+		}
+	}
+}
+
 // client is a producer's: the AWS SDK over TCP with any credentials.
 func (s *session) client() *awssqs.Client {
 	return awssqs.New(awssqs.Options{
