@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,6 +41,8 @@ type world struct {
 	writes   atomic.Int64 // calls that could write, while the program runs
 	asking   atomic.Bool
 	calls    atomic.Int64
+	mended   atomic.Bool // strict accepts everything
+	patience atomic.Bool // shop asks for six hours
 }
 
 type destination struct {
@@ -81,7 +85,7 @@ func inWorld(t *testing.T, destinations []destination, play func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t}
-		w.receiver = receiver.New(receiver.Options{})
+		w.receiver = receiver.New(receiver.Options{Answer: w.answer})
 		var err error
 		w.System, err = system.Start(context.Background(), system.Config{
 			Destinations: document(destinations), Dial: w.receiver.Dial, Logger: slog.New(slog.DiscardHandler), Queues: sqs.Options{Seed: 1},
@@ -97,6 +101,17 @@ func inWorld(t *testing.T, destinations []destination, play func(w *world)) {
 			t.Error(err)
 		}
 	})
+}
+
+func (w *world) answer(r receiver.Request, header http.Header) int {
+	switch {
+	case strings.HasSuffix(r.Path, "/strict") && w.mended.Load():
+		return http.StatusOK
+	case strings.HasSuffix(r.Path, "/shop") && w.patience.Load():
+		header.Set("Retry-After", "21600")
+		return http.StatusServiceUnavailable
+	}
+	return 0
 }
 
 // observed counts what the program calls, when nothing else runs.
@@ -312,7 +327,7 @@ DEAD: event e-weak to weak
     {"secret":"payload of e-weak"}
   next        go run ./scripts/redrive -endpoint-url http://awslocal -destination weak -reason http-500 -dry-run
 
-1 found, 3 dead letters looked at, UNITS read units
+1 found, looked at 3 dead-lettered, UNITS read units
 `},
 		"claimed": {[]string{"-event", "e-hung", "-source", "/shop", "-destination", "hung"}, 0, `
 CLAIMED: event e-hung to hung
@@ -332,7 +347,7 @@ DEAD: event e-broken, never routed to any destination
   next        mend what is said above, then: go run ./scripts/redrive -endpoint-url http://awslocal -queue ingress -reason bad-cloudevent -dry-run
 
 note: no source was given: in the ledger, only events that have none of their own can be found without it
-1 found, 3 dead letters looked at, UNITS read units
+1 found, looked at 3 dead-lettered, UNITS read units
 `},
 		"unmatched": {[]string{"-event", "e-unmatched", "-source", "/shop"}, 1, `
 NOT FOUND: event e-unmatched
@@ -606,6 +621,10 @@ func TestBudget(t *testing.T) {
 				t.Errorf("%v: %d deliveries in %d parts, %d more than once; want %d", tt.args, len(seen), parts, twice, tt.want)
 			}
 		}
+		stdout, _ := w.ask(0, "-since", "1h", "-state", "delivered", "-limit", "1")
+		if more := regexp.MustCompile(`there is more: go run ./scripts/deliveries -endpoint-url=http://awslocal -limit=1 -since=1999-12-31T23:03:00Z -state=delivered -after (\S+)\n`); !more.MatchString(stdout) {
+			t.Error(stdout)
+		}
 		// One delivery among many costs little, and is not said to lie on a queue when the search was cut short.
 		if _, summary := w.askJSON(0, "-event", "17", "-source", "/shop", "-destination", "crm"); summary.ReadUnits > 10 {
 			t.Errorf("%v units", summary.ReadUnits)
@@ -692,7 +711,7 @@ func TestHostileText(t *testing.T) {
 		time.Sleep(time.Minute)
 		event := "x\u202e; rm -rf '$(x)' " + strings.Repeat("long ", 2000)
 		data := "\x1b[2J\r\n" + strings.Repeat("wide ", 5000)
-		b, err := json.Marshal(map[string]any{"specversion": "1.0", "id": event, "source": "/shop", "type": "held", "data": data})
+		b, err := json.Marshal(map[string]any{"specversion": "1.0", "id": event, "source": "/shop", "type": "held", "data_base64": []byte(data)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -704,11 +723,11 @@ func TestHostileText(t *testing.T) {
 			t.Errorf("%q", stdout)
 		}
 		found, _ := w.askJSON(0, "-event", event, "-destination", "held", "-payload")
-		if payload, _ := json.Marshal(data); len(found) != 1 || found[0].Event != event || found[0].Payload != string(payload) {
+		if len(found) != 1 || found[0].Event != event || found[0].Payload != data {
 			t.Errorf("%.2000q", fmt.Sprint(found))
 		}
 		stdout, _ = w.ask(0, "-event", event, "-source", "/shop", "-destination", "held", "-payload")
-		if strings.ContainsAny(stdout, "\x1b\u202e") || len(stdout) > 10_000 || !strings.Contains(stdout, "payload     25011 bytes") {
+		if strings.ContainsAny(stdout, "\x1b\u202e") || len(stdout) > 10_000 || !strings.Contains(stdout, "payload     25006 bytes") {
 			t.Errorf("%d bytes: %.2000q", len(stdout), stdout)
 		}
 		stdout, _ = w.ask(0, "-event", "\x1b[2Jbroken", "-queues")
@@ -717,6 +736,156 @@ func TestHostileText(t *testing.T) {
 		}
 	})
 }
+
+// copyLetters sends what lies in the dead-letter queue again, and leaves it there, as a redrive does that dies in the middle.
+func (w *world) copyLetters() {
+	w.t.Helper()
+	from, _ := w.Queues.Queue(string(topology.DeliveriesDeadLetter))
+	to, _ := w.Queues.Queue(string(topology.Deliveries))
+	for _, m := range from.Snapshot() {
+		if _, err := awssqs.NewFromConfig(w.AWS()).SendMessage(w.t.Context(), &awssqs.SendMessageInput{QueueUrl: aws.String(to.URL()), MessageBody: &m.Body}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// TestLetterLeftOver: what was delivered after all is told as delivered, although a dead letter of it still lies there.
+func TestLetterLeftOver(t *testing.T) {
+	inWorld(t, everyState, func(w *world) {
+		w.send("1", "strict")
+		wait(2 * time.Second)
+		w.mended.Store(true)
+		w.copyLetters()
+		wait(2 * time.Second)
+		stdout, _ := w.ask(0, "-event", "1", "-source", "/shop", "-queues")
+		if !strings.Contains(stdout, "DELIVERED: event 1 to strict") || !strings.Contains(stdout, "by attempt 1 (restart 1)") ||
+			!strings.Contains(stdout, "an old dead letter of it lies in deliveries-dlq: moving it back does nothing") {
+			t.Error(stdout)
+		}
+		if found, _ := w.askJSON(1, "-state", "dead", "-queues"); len(found) != 0 {
+			t.Errorf("%+v", found)
+		}
+	})
+}
+
+// TestRedrivenAndParked: what was dead, moved back and then parked is told as parked.
+func TestRedrivenAndParked(t *testing.T) {
+	inWorld(t, everyState, func(w *world) {
+		w.send("1", "strict")
+		wait(2 * time.Second)
+		w.pauseDestination("strict")
+		w.copyLetters()
+		wait(2 * time.Second)
+		for _, args := range [][]string{{"-event", "1", "-source", "/shop"}, {"-delivery", id("1", "strict")}, {"-state", "parked"}, {"-since", "1h", "-queues"}} {
+			found, _ := w.askJSON(0, args...)
+			if len(found) != 1 || found[0].State != "parked" || found[0].Destination != "strict" || !strings.Contains(found[0].Next, "resume") {
+				t.Errorf("%v: %+v", args, found)
+			}
+		}
+	})
+}
+
+// TestReceiverAsksForTime: what waits for longer than its schedule says, because the receiver asked for it, is found.
+func TestReceiverAsksForTime(t *testing.T) {
+	inWorld(t, everyState, func(w *world) {
+		w.patience.Store(true)
+		w.send("1", "shop")
+		wait(2 * time.Second)
+		found, summary := w.askJSON(0, "-event", "1", "-source", "/shop", "-destination", "shop")
+		if len(found) != 1 || found[0].Place != "waiting room" || time.Until(found[0].DueAt).Round(time.Hour) != 6*time.Hour || summary.ReadUnits > 50 {
+			t.Errorf("%+v %+v", found, summary)
+		}
+	})
+}
+
+// TestMovedBySQS: a message that SQS itself gave up is dead, whatever the ledger does not know of it.
+func TestMovedBySQS(t *testing.T) {
+	inWorld(t, everyState, func(w *world) {
+		if err := w.Mappings[topology.Deliverer].Stop(w.t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.send("1", "crm")
+		wait(2 * time.Second)
+		w.ask(1, "-event", "1", "-source", "/shop")
+		q, _ := w.Queues.Queue(string(topology.Deliveries))
+		for range 11 {
+			got, err := q.Receive(w.t.Context(), sqs.ReceiveOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range got {
+				if err := q.ChangeVisibility(m.ReceiptHandle, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		stdout, _ := w.ask(0, "-event", "1", "-source", "/shop", "-queues")
+		if !strings.Contains(stdout, "DEAD: event 1 to crm") || !strings.Contains(stdout, "reason receive-count") || !strings.Contains(stdout, "after no attempt; its letter lies in deliveries-dlq") ||
+			!strings.Contains(stdout, "-destination crm -reason receive-count -dry-run") {
+			t.Error(stdout)
+		}
+	})
+}
+
+// TestTenants: an event is looked for in all tenants that destinations name, or in the one that is given.
+func TestTenants(t *testing.T) {
+	inWorld(t, everyState, func(w *world) {
+		file := strings.Replace(string(document(everyState[:2])), `"tenant":"*"`, `"tenant":"acme"`, 1)
+		if _, err := w.registry().Apply(w.t.Context(), 1, registry.Draft{Document: []byte(file), By: "ann", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.post(`{"specversion":"1.0","id":"1","source":"/shop","type":"every","tenant":"acme"}`)
+		wait(2 * time.Second)
+		for args, want := range map[string]int{"": 2, "-tenant acme": 2, "-tenant default": 0, "-tenant default,acme -destination crm": 1} {
+			status := 0
+			if want == 0 {
+				status = 1
+			}
+			if found, _ := w.askJSON(status, append([]string{"-event", "1", "-source", "/shop"}, strings.Fields(args)...)...); len(found) != want {
+				t.Errorf("%s: %+v", args, found)
+			}
+		}
+	})
+}
+
+// TestReadme: what the README shows is what the program prints.
+func TestReadme(t *testing.T) {
+	b, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?s)```\n\\$ go run ./scripts/deliveries ([^\n]*)\n(.*?)```").FindAllStringSubmatch(string(b), -1)
+	if len(shown) != 2 {
+		t.Fatalf("%d examples", len(shown))
+	}
+	inWorld(t, everyState, func(w *world) {
+		w.pauseDestination("held")
+		w.send("4711", "held")
+		w.post(`{"specversion":"1.0","id":"4712","source":"/shop","type":"strict","data":{}}`)
+		wait(5 * time.Minute)
+		for _, example := range shown {
+			stdout, _ := w.ask(0, strings.Fields(example[1])...)
+			if got := strings.ReplaceAll(stdout, " -endpoint-url http://awslocal", ""); got != example[2] {
+				t.Errorf("%s prints\n%s\nthe README shows\n%s", example[1], got, example[2])
+			}
+		}
+		stdout, _ := w.askRaw("-json", "-state", "parked,dead", "-queues", "-payload=false")
+		var members map[string]any
+		for text := range strings.Lines(stdout) {
+			if err := json.Unmarshal([]byte(text), &members); err != nil {
+				t.Fatal(err)
+			}
+			for name := range members {
+				if !strings.Contains(string(b), "`"+name+"`") {
+					t.Errorf("the README does not say what %q is", name)
+				}
+			}
+		}
+	})
+}
+
+func (w *world) askRaw(args ...string) (stdout, stderr string) { return w.ask(0, args...) }
 
 func internal() *wire.Error {
 	return &wire.Error{Code: "InternalServerError", Message: "Internal server error", Status: 500}

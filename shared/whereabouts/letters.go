@@ -267,13 +267,15 @@ func (r *run) sweepLetters(ctx context.Context) bool {
 		}
 		findings = append(findings, f)
 	}
-	known := slices.DeleteFunc(byDelivery(findings), func(f *finding) bool { return f.id == "" })
+	findings = byDelivery(findings)
+	known := slices.DeleteFunc(slices.Clone(findings), func(f *finding) bool { return f.id == "" })
 	if n := r.readLedger(ctx, known); n < len(known) {
 		r.note("the budget of %v read units did not do for the waybills of all dead letters", r.q.MaxUnits)
 	}
-	for _, f := range byDelivery(findings) {
+	r.findParked(ctx, known) // one that was moved back, and parked then, can have its letter still
+	for _, f := range findings {
 		r.seen[f.id] = true
-		if a := r.answer(f); r.q.wants(a.State) {
+		if a := r.answer(f); r.q.wants(a.State) && r.q.inTime(a.ChangedAt) {
 			r.emit(a)
 		}
 	}

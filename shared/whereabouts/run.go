@@ -36,11 +36,13 @@ type run struct {
 	states map[string]registry.State
 	marks  map[int]map[string]bool // destinations that may have parked rows, by shard, as far as they were read
 	seen   map[delivery.ID]bool    // what was met, whether or not it was asked for
+	told   map[delivery.ID]bool    // what has been answered
 	unsure bool                    // not everything in the waiting room that was to be looked at could be
 }
 
 func newRun(cfg Config, q Question, each func(Answer)) (*run, error) {
-	r := &run{cfg: cfg, q: q, each: each, marks: map[int]map[string]bool{}, seen: map[delivery.ID]bool{}, meter: &meter{tables: cfg.Tables, most: q.MaxUnits}}
+	r := &run{cfg: cfg, q: q, each: each, marks: map[int]map[string]bool{}, seen: map[delivery.ID]bool{},
+		told: map[delivery.ID]bool{}, meter: &meter{tables: cfg.Tables, most: q.MaxUnits}}
 	var failed [3]error
 	r.ledger, failed[0] = ledgerdynamo.NewItem(r.meter, cfg.Names[topology.Ledger], ledgerdynamo.Options{Concurrency: 4})
 	r.room, failed[1] = waitingdynamo.New(r.meter, cfg.Names[topology.Waiting], waitingdynamo.Options{})
@@ -138,6 +140,7 @@ func (r *run) readLedger(ctx context.Context, findings []*finding) int {
 // emit gives an answer, and tells whether more are wanted.
 func (r *run) emit(a Answer) bool {
 	r.report.Found++
+	r.told[a.Delivery] = true
 	r.each(a)
 	return r.report.Found < r.q.Limit
 }
@@ -149,38 +152,51 @@ func (r *run) answer(f *finding) Answer {
 		a.ofLedger(f.item)
 	}
 	now := r.cfg.Now()
-	var best *held
-	for i := range f.held {
-		if h := &f.held[i]; h.message == nil || live(f.item, h.message, now) {
-			if best == nil || best.message == nil || h.message != nil && after(h.message, best.message) {
-				best = h
-			}
-		}
-	}
+	best := goesOnWith(f, now)
 	for _, l := range f.letters {
-		if best != nil || l.message != nil && !live(f.item, l.message, now) {
-			a.Leftover = true
+		if verdict := letterStanding(f.item, l, now); best != nil || verdict != ledger.Granted {
+			a.Leftover = a.Leftover || best != nil || verdict != ledger.Busy
 			a.ofMessage(l.message)
-			a.payload(r.q, l.message)
-			continue
+		} else {
+			a.ofLetter(l, f.item)
 		}
-		a.ofLetter(l, f.item)
 		a.payload(r.q, l.message)
 	}
-	if best != nil {
+	switch {
+	case best != nil:
 		a.ofRoom(best, f.item)
 		a.payload(r.q, best.message)
-	} else if a.State == Waiting && a.Place == InLedger && !r.unsure {
-		a.Place = OnQueue
-	} else if len(f.held) > 0 {
-		a.ofMessage(f.held[0].message) // it is about to be moved, and will be found settled
+	case len(f.held) > 0: // it is about to be moved, and will be found settled
+		a.ofMessage(f.held[0].message)
 		a.payload(r.q, f.held[0].message)
+	case a.State == Waiting && a.Place == InLedger && !r.unsure:
+		a.Place = OnQueue
 	}
 	if r.set != nil && a.Destination != "" {
 		_, a.Known = r.set.Lookup(a.Destination)
 		a.Registry, a.DestinationState = true, r.states[a.Destination]
 	}
 	return a
+}
+
+// goesOnWith gives the row of the waiting room that the delivery goes on with, nil for none. What this release cannot read is believed.
+func goesOnWith(f *finding, now time.Time) (best *held) {
+	for i := range f.held {
+		h := &f.held[i]
+		switch {
+		case h.message != nil && standing(f.item, h.message, now) != ledger.Granted:
+		case best == nil || best.message == nil || h.message != nil && after(h.message, best.message):
+			best = h
+		}
+	}
+	return best
+}
+
+func letterStanding(item *ledger.Item, l *letter, now time.Time) ledger.Verdict {
+	if l.message == nil {
+		return ledger.Granted
+	}
+	return standing(item, l.message, now)
 }
 
 func after(m, other *delivery.Message) bool {

@@ -185,7 +185,7 @@ func (b *batch) flush(ctx context.Context) bool {
 	for _, row := range rows {
 		kind := waiting.ParseBucket(row.Bucket).Kind
 		asked := kind == waiting.Parked && b.run.q.wants(Parked) || kind == waiting.Due && b.run.q.wants(Waiting)
-		if !asked || !b.run.forDestination(row.Destination) {
+		if !asked || !b.run.forDestination(row.Destination) || b.run.told[rowDelivery(row.Key)] {
 			continue
 		}
 		f := &finding{id: rowDelivery(row.Key)}

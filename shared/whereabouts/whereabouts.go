@@ -17,7 +17,8 @@
 //     order of acceptance: that partition is read up to the last change of the waybill, if the destination is marked as having parked rows at all.
 //   - What the ledger shows as waiting has a due time within what a retry schedule or a receiver can ask for, 24 hours and a fifth, after the
 //     last change. Rows lie under their hour and an eighth of all deliveries: the time that the schedule says is read first, then the rest of
-//     those hours. What is in neither place lies on the deliveries queue.
+//     those hours. What is in neither place lies on the deliveries queue: due within what a queue can delay, or passing from delay to delay if it is
+//     too large for the waiting room.
 //   - A question about a state or a time scans the waiting room and the ledger, page by page; Report.Next says where to go on. The ledger is read with
 //     eventual consistency, at half the price: it may be a second behind.
 //
@@ -294,11 +295,10 @@ func (s *Search) Ask(ctx context.Context, q Question, each func(Answer)) (Report
 	return r.report, ctx.Err()
 }
 
-// live says whether a message that lies somewhere is what the delivery goes on with, by the rules of the ledger: attempted now, it would be
-// made, or would wait for another attempt to end. If not, it is left over from something that has ended.
-func live(item *ledger.Item, m *delivery.Message, now time.Time) bool {
-	verdict := ledger.Decide(item, ledger.Claim{Delivery: m.Delivery, Epoch: m.Epoch, Attempt: m.Attempt, Replay: m.Replay, Now: now})
-	return verdict == ledger.Granted || verdict == ledger.Busy
+// standing says what a message that lies somewhere is to its delivery, by the rules of the ledger. Granted: the delivery goes on with it. Busy: another
+// attempt is under way. Everything else: it is left over from something that has ended.
+func standing(item *ledger.Item, m *delivery.Message, now time.Time) ledger.Verdict {
+	return ledger.Decide(item, ledger.Claim{Delivery: m.Delivery, Epoch: m.Epoch, Attempt: m.Attempt, Replay: m.Replay, Now: now})
 }
 
 // defaultTenants are whose events are looked for where nobody says.

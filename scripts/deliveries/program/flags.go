@@ -43,7 +43,7 @@ receive, which means nothing there. The queues that functions read are never loo
 dead-letter queue after the tenth.
 
 Lists are comma-separated, and flags of lists can be repeated. Exit status: 0 found, 1 not found (or not within the budget), 2 refused, or
-not found and something could not be read.
+not found and something could not be read. "go run" makes 1 of them all: go build -o deliveries ./scripts/deliveries keeps them apart.
 
 `
 
@@ -107,9 +107,16 @@ func parse(args []string, lookup config.Lookup, now time.Time, stderr io.Writer)
 	add(q.Check())
 	add(o.places(tables, lookup))
 	flags.Visit(func(f *flag.Flag) {
-		if f.Name != "after" {
-			o.again = append(o.again, "-"+f.Name+"="+f.Value.String())
+		value := f.Value.String()
+		switch f.Name {
+		case "after":
+			return
+		case "since": // the same times, not the same distances
+			value = q.Since.UTC().Format(time.RFC3339Nano)
+		case "until":
+			value = q.Until.UTC().Format(time.RFC3339Nano)
 		}
+		o.again = append(o.again, "-"+f.Name+"="+value)
 	})
 	return o, false, errors.Join(problems...)
 }

@@ -198,7 +198,7 @@ func (p *prose) conclude(r whereabouts.Report) {
 	}
 	found := strconv.Itoa(r.Found) + " found"
 	if r.Letters > 0 {
-		found += fmt.Sprintf(", %d dead letters looked at", r.Letters)
+		found += fmt.Sprintf(", looked at %d dead-lettered", r.Letters)
 	}
 	fmt.Fprintf(p.w, "%s, %s read units\n", found, strconv.FormatFloat(r.Units, 'f', -1, 64))
 	if r.Next != "" {
