@@ -5,6 +5,7 @@ package wiring
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"time"
 
+	lambdaevents "github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -35,6 +37,7 @@ import (
 	"github.com/waybillhq/waybill/shared/registry"
 	registrydynamo "github.com/waybillhq/waybill/shared/registry/dynamo"
 	"github.com/waybillhq/waybill/shared/secrets"
+	"github.com/waybillhq/waybill/shared/sqsevent"
 	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/tracing"
@@ -310,8 +313,24 @@ func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Q
 	if err != nil {
 		return nil, err
 	}
-	return lambda.NewHandler(traced(cfg, p, measured(emitter, batch.New(batch.Config{
+	return eventHandler(traced(cfg, p, measured(emitter, batch.New(batch.Config{
 		Source: queues[source.Name], DeadLetter: queues[source.DeadLetter], MaxReceiveCount: source.MaxReceiveCount,
 		Headroom: cfg.Topology.Limits.AnswerHeadroom, HoldNewer: holdNewer, Random: p.Random, Logger: p.Logger,
 	}, fn).Handle))), nil
+}
+
+// eventHandler takes events of SQS from Lambda, as lambda.NewHandler does, without the price of encoding/json for decoding them.
+type eventHandler func(context.Context, lambdaevents.SQSEvent) (lambdaevents.SQSEventResponse, error)
+
+// Invoke implements lambda.Handler.
+func (h eventHandler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	event, err := sqsevent.Decode(payload)
+	if err != nil {
+		return nil, err
+	}
+	response, err := h(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(response)
 }

@@ -36,14 +36,14 @@ func BenchmarkTenDeliveries(b *testing.B) {
 				"by hand, one at a time": byHand(b, client, false), "by hand, all at once": byHand(b, client, true),
 			}[form]
 			n := 0
-			p.Measure(b, func() {
+			apart.Measure(b, p, func() []delivery.ID {
 				ids := make([]delivery.ID, 10)
 				for i := range ids {
 					n++
 					ids[i] = claimOf(n, 0, 1).Delivery
 				}
-				run(b.Context(), ids)
-			})
+				return ids
+			}, func(ids []delivery.ID) { run(b.Context(), ids) })
 		})
 	}
 }
