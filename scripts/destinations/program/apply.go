@@ -131,33 +131,36 @@ func (c *call) ask(ctx context.Context) error {
 
 // applied tells what has become of an apply. v is the version that it tried to make.
 func (c *call) applied(ctx context.Context, store registry.Store, was, v registry.Version, err error) error {
+	changed := errors.Is(err, registry.ErrChanged)
 	switch {
 	case err == nil:
-		c.say("Applied as version %d. All functions follow within %s.", v.Number, follows())
-		return nil
-	case errors.Is(err, registry.ErrChanged):
-		return fmt.Errorf("nothing was applied: somebody else has applied a version since the difference was taken; look at the new one with diff: %w", err)
+		return c.isInForce(v)
 	case errors.Is(err, registry.ErrThrottled):
 		return cannot("nothing was applied: DynamoDB had too much to do; run the same command again: %w", err)
-	case v.Token == "":
+	case v.Token == "" && !changed:
 		return cannot("nothing was applied: %w", err)
 	}
+	// Also where it has changed: the change may be ours, if its answer was lost, and may have been replaced since.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
 	versions, lookErr := store.Versions(ctx)
 	if lookErr != nil {
 		return fmt.Errorf("WHETHER IT WAS APPLIED IS NOT KNOWN, and looking it up failed too. Run diff, which tells, before anything else:\n%w", errors.Join(err, lookErr))
 	}
-	i := slices.IndexFunc(versions, func(other registry.Version) bool { return other.Token == v.Token })
+	i := slices.IndexFunc(versions, func(other registry.Version) bool { return v.Token != "" && other.Token == v.Token })
 	switch {
 	case i == 0:
 		c.warn("the answer was lost; the registry says that it was applied")
-		c.say("Applied as version %d. All functions follow within %s.", v.Number, follows())
-		return nil
+		return c.isInForce(v)
 	case i > 0:
 		return fmt.Errorf("applied as version %d, but it is no longer in force: %s, has replaced it", v.Number, versionText(versions[0]))
-	case len(versions) > 0 && versions[0].Number > was.Number:
-		return fmt.Errorf("nothing was applied: %s, was faster; look at the difference to it with diff", versionText(versions[0]))
+	case changed || len(versions) > 0 && versions[0].Number > was.Number:
+		return fmt.Errorf("nothing was applied: somebody else was faster, and in force is %s; look at the difference to that with diff", versionText(versions[0]))
 	}
 	return fmt.Errorf("nothing was applied, as the registry says: %w", err)
+}
+
+func (c *call) isInForce(v registry.Version) error {
+	c.say("Applied as version %d. All functions follow within %s.", v.Number, follows())
+	return nil
 }

@@ -20,7 +20,7 @@ func (c *call) validate(context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.say("%s: %s, no problems", printable(c.args[0], mostNote), plural(set.Len(), "destination"))
+	c.say("%s: %s, no problems", fileText(c.args[0]), plural(set.Len(), "destination"))
 	return nil
 }
 

@@ -120,7 +120,7 @@ func unknownCommand(text string) error {
 	for _, c := range commands() {
 		names = append(names, c.name)
 	}
-	if best := similar(text, names); len(best) > 0 {
+	if best := similar(text, names); len(best) > 0 && text[0] != '-' {
 		return fmt.Errorf("%q is no command: did you mean %s?", text, best[0])
 	}
 	return fmt.Errorf("%q is no command: there are %s; the command comes first, flags after it", text, strings.Join(names, ", "))

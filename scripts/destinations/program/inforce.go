@@ -121,12 +121,16 @@ func (c *call) readFile(path string) ([]byte, *registry.Set, error) {
 	if err != nil {
 		return nil, nil, cannot("%w", err)
 	}
-	shown := path
+	set, err := registry.Parse(file, registry.Options{})
+	return file, set, c.explain(path, err)
+}
+
+// fileText names a file.
+func fileText(path string) string {
 	if path == "-" {
-		shown = "standard input"
+		return "standard input"
 	}
-	set, err := registry.Parse(file, registry.Options{Name: shown})
-	return file, set, c.explain(shown, err)
+	return printable(path, mostNote)
 }
 
 // contents gives the bytes of a file. One byte more than is allowed tells that there is more.
@@ -150,8 +154,7 @@ func (c *call) explain(path string, err error) error {
 		return err
 	}
 	for _, p := range refusal.Problems {
-		fmt.Fprintln(c.errs, printable(path+":"+p.String(), mostLine))
+		fmt.Fprintf(c.errs, "%s:%s\n", fileText(path), printable(p.String(), mostLine))
 	}
-	total := len(refusal.Problems) + refusal.Omitted
-	return fmt.Errorf("%s: %s", printable(path, mostNote), plural(total, "problem"))
+	return fmt.Errorf("%s: %s", fileText(path), plural(len(refusal.Problems)+refusal.Omitted, "problem"))
 }

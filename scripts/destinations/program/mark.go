@@ -23,7 +23,7 @@ func (c *call) subject(ctx context.Context) (registry.Store, registry.State, err
 	case marked && c.command.name != "pause":
 		c.say("%s was removed; what is held for it can still be let go.", id)
 	case c.force:
-		c.warn("no destination %s is in force", id)
+		c.warn("as far as can be told, no destination %s is in force", id)
 	default:
 		return nil, state, now.unknown(id)
 	}
@@ -33,7 +33,7 @@ func (c *call) subject(ctx context.Context) (registry.Store, registry.State, err
 // unknown says that there is no such destination, and which may be meant.
 func (now inForce) unknown(id string) error {
 	if now.broken != nil {
-		return fmt.Errorf("whether %s exists cannot be told: %w; -force does it anyway", id, now.errUnreadable())
+		return fmt.Errorf("whether %s exists is not known; -force does it anyway: %w", id, now.errUnreadable())
 	}
 	return fmt.Errorf("no destination %s is in force: %s", id, cmp.Or(didYouMean(similar(id, now.ids())), "list shows them all"))
 }
@@ -138,9 +138,8 @@ func (c *call) release(ctx context.Context, r release) error {
 			return fmt.Errorf("%s was not %s, as the registry says: %w", id, r.done, err)
 		}
 		c.warn("the answer was lost; the registry says that it is not %s", r.nothing)
-		was = r.marked(before)
 	}
-	if !was {
+	if !was && !r.marked(before) { // was alone is not enough: a call that is repeated because its answer was lost finds nothing
 		c.say("%s was not %s, it was %s. Nothing was changed.", id, r.nothing, stateText(before))
 		return nil
 	}

@@ -89,7 +89,7 @@ func (c *call) target(ctx context.Context) (*registry.Destination, error) {
 		if c.file == "" {
 			return nil, now.unknown(id)
 		}
-		return nil, fmt.Errorf("no destination %s is in %s: %s", id, printable(c.file, mostNote), cmp.Or(didYouMean(similar(id, now.ids())), "validate it, or look again"))
+		return nil, fmt.Errorf("no destination %s is in %s: %s", id, fileText(c.file), cmp.Or(didYouMean(similar(id, now.ids())), "validate it, or look again"))
 	}
 	if state := now.States[id]; !state.MayReceive() {
 		c.say("%s is %s; a ping goes there all the same.", id, stateText(state))

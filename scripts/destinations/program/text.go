@@ -117,10 +117,8 @@ func similar(id string, ids []string) []string {
 	var found []candidate
 	for _, other := range ids {
 		d := edits(id, other)
-		if len(id) >= 3 && (strings.Contains(other, id) || strings.Contains(id, other)) {
-			d = min(d, 2)
-		}
-		if d <= max(1, min(len(id), len(other))/3) {
+		part := len(id) >= 3 && strings.Contains(other, id) || len(other) >= 3 && strings.Contains(id, other)
+		if other != id && (part || d <= max(1, min(len(id), len(other))/3)) {
 			found = append(found, candidate{other, d})
 		}
 	}
