@@ -1,0 +1,312 @@
+package chaos
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/retry"
+	"github.com/waybillhq/waybill/shared/topology"
+	"github.com/waybillhq/waybill/shared/waybill"
+)
+
+// standing is a waybill as it lies in the table.
+type standing struct {
+	state          ledger.State
+	epoch, attempt int
+	owner          string
+	lease          time.Time
+	code           int
+}
+
+// books are what the laws are judged by. The conductor keeps them.
+type books struct {
+	rows     map[string]standing
+	attempts map[string]map[[2]int]bool // that the ledger has seen, by delivery
+	calls    map[string]int
+	excuses  map[string]int // of a call beyond the attempts
+	incident map[string]int // whatever touched a delivery
+	gones    map[string]int // 410 answers
+	rejects  map[string]int // 400 answers
+	breaches []string
+	strays   int
+}
+
+func (b *books) init() {
+	b.rows, b.attempts, b.calls, b.excuses, b.incident = map[string]standing{}, map[string]map[[2]int]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
+	b.gones, b.rejects = map[string]int{}, map[string]int{}
+}
+
+func (w *world) breach(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	w.tell("BREACH: %s", line)
+	if len(w.breaches) < 10 {
+		w.breaches = append(w.breaches, fmt.Sprintf("%s: %s", time.Since(w.began).Round(time.Millisecond), line))
+	}
+}
+
+// observe looks at the ledger after every request that may have changed it.
+func (w *world) observe(a *ask) {
+	switch a.step {
+	case stepClaim, stepReclaim, stepSettle, stepRecord, stepRelease:
+	case stepPut:
+		w.wakeWithin(w.untilNextRun())
+		return
+	default:
+		return
+	}
+	rows, _ := w.Tables.Items(string(topology.Ledger))
+	for _, row := range rows {
+		text := func(name string) string { return fmt.Sprint(row[name]) }
+		number := func(name string) int64 {
+			n, _ := strconv.ParseInt(text(name), 10, 64)
+			return n
+		}
+		called := w.deliveries[text("delivery")]
+		now := standing{
+			state: ledger.State(text("state")), epoch: int(number("epoch")), attempt: int(number("attempt")), owner: text("owner"),
+			lease: time.UnixMilli(number("leaseUntil")), code: int(number("code")),
+		}
+		before, known := w.rows[called]
+		if known && before == now {
+			continue
+		}
+		w.rows[called] = now
+		if w.attempts[called] == nil {
+			w.attempts[called] = map[[2]int]bool{}
+		}
+		w.attempts[called][[2]int{now.epoch, now.attempt}] = true
+		if known {
+			w.compare(called, before, now)
+		}
+	}
+}
+
+// compare holds a write to the ledger to the law that no stale write survives.
+func (w *world) compare(called string, before, now standing) {
+	order := before.epoch - now.epoch
+	if order == 0 {
+		order = before.attempt - now.attempt
+	}
+	relaxed := w.relaxed(called)
+	switch {
+	case order > 0:
+		w.breach("the waybill of %s goes back from (%d, %d) to (%d, %d)", called, before.epoch, before.attempt, now.epoch, now.attempt)
+	case before.state == ledger.Delivered && now.state != ledger.Delivered:
+		w.breach("the waybill of %s was delivered and is %s", called, now.state)
+	case before.state == ledger.Dead && before.epoch == now.epoch && now.state != ledger.Dead && !relaxed:
+		w.breach("the waybill of %s was dead in epoch %d and is %s", called, before.epoch, now.state)
+	case order == 0 && before.state == ledger.Waiting && now.state == ledger.Claimed:
+		w.breach("the waybill of %s has claimed attempt %d again after it was settled", called, now.attempt)
+	case before.state == ledger.Claimed && now.state == ledger.Claimed && before.owner != now.owner && before.lease.Sub(time.Now()) > largestSkew:
+		w.breach("the claim of %s was taken over %s before its lease ended", called, before.lease.Sub(time.Now()).Round(time.Millisecond))
+	}
+}
+
+func (w *world) destinationOf(called string) destination {
+	for _, d := range w.destinations {
+		if len(called) > len(d.id) && called[len(called)-len(d.id):] == d.id {
+			return d
+		}
+	}
+	return destination{}
+}
+
+func (w *world) relaxed(called string) bool { return w.destinationOf(called).relaxed }
+
+// blame enters a disaster of a request against the deliveries it concerns: some explain that a receiver is called once more.
+func (w *world) blame(a *ask, what string) {
+	switch {
+	case what == crashBefore, what == crashAfter:
+		w.excuse(a.env)
+	case a.step == stepSuccessor, a.step == stepBury, a.step == stepOutcome, a.step == stepPut, a.step == stepMark:
+		for _, d := range a.about {
+			w.excuses[d]++
+		}
+		if a.step == stepMark || what == slowAnswer {
+			w.excuse(a.env) // marks do not say for which deliveries they are
+		}
+	case what == slowAnswer:
+		w.excuse(a.env)
+	}
+	for _, d := range a.about {
+		w.incident[d]++
+	}
+	w.excuseRelaxed(a.about)
+}
+
+// excuse explains one more call for every delivery that an invocation has in its hands.
+func (w *world) excuse(e *environment) {
+	for d := range e.touched {
+		w.excuses[d]++
+		w.incident[d]++
+	}
+}
+
+// excuseRelaxed explains one more call where a destination has chosen that two workers may both make one.
+func (w *world) excuseRelaxed(about []string) {
+	for _, d := range about {
+		if w.relaxed(d) {
+			w.excuses[d]++
+		}
+	}
+}
+
+// called counts a call and holds it to the law that nobody is called after the delivery was settled.
+func (w *world) called(a *ask) {
+	d, known := w.deliveries[a.id]
+	if !known {
+		w.breach("a call under the unknown id %s", a.id)
+		return
+	}
+	w.calls[d]++
+	w.asks++
+	if w.rows[d].state == ledger.Delivered && !w.relaxed(d) {
+		w.breach("%s was called for %s after it was settled as delivered", a.path, d)
+	}
+}
+
+func (w *world) answered(a *ask, what string) {
+	d := w.deliveries[a.id]
+	switch what {
+	case gone:
+		w.gones[d]++
+	case rejecting:
+		w.rejects[d]++
+	}
+	if w.relaxed(d) && what != fine {
+		w.excuses[d]++
+	}
+}
+
+// judge holds the end to the laws.
+func (w *world) judge() {
+	if w.stuck != "" {
+		w.breach("stuck: %s", w.stuck)
+		for _, f := range []topology.FunctionName{topology.Router, topology.Deliverer} {
+			for _, held := range w.queueOf(f).Snapshot() {
+				w.breach("stuck: %v in a queue, received %s times, visible in %s", w.contents(held.Body), held.Attributes["ApproximateReceiveCount"], time.Until(held.Due))
+			}
+		}
+		rows, _ := w.Tables.Items(string(topology.Waiting))
+		for _, row := range rows {
+			if _, held := row["body"]; held {
+				w.breach("stuck: a row in %v, %v", row["bucket"], row["row"])
+			}
+		}
+	}
+	books := w.auditor.Audit(w.Queues, w.Tables, nil)
+	if err := books.Check(); err != nil {
+		w.breach("the auditor: %v", err)
+	}
+	if len(books.Unreadable) > 0 {
+		w.breach("unreadable: %v", books.Unreadable)
+	}
+	if w.strays > 0 {
+		w.breach("a scan of the waiting room found %d strays", w.strays)
+	}
+	letters := w.letters()
+	for _, id := range slices.Sorted(maps.Keys(w.deliveries)) {
+		w.judgeDelivery(w.deliveries[id], letters)
+	}
+}
+
+// letter is a dead letter of a delivery.
+type letter struct {
+	waybill.Note
+	epoch    int
+	receives string
+}
+
+func (w *world) letters() map[string][]letter {
+	found := map[string][]letter{}
+	q, _ := w.Queues.Queue(string(topology.DeliveriesDeadLetter))
+	for _, held := range q.Snapshot() {
+		l, m, err := open(held)
+		if err != nil {
+			w.breach("a dead letter cannot be read: %v", err)
+			continue
+		}
+		called := w.deliveries[string(m.Delivery)]
+		l.epoch = m.Epoch
+		found[called] = append(found[called], l)
+	}
+	return found
+}
+
+func open(held sqs.Held) (letter, delivery.Message, error) {
+	attributes := map[string]queue.Attribute{}
+	for k, a := range held.MessageAttributes {
+		attributes[k] = queue.Attribute{DataType: a.DataType, String: a.StringValue, Binary: a.BinaryValue}
+	}
+	bare, _, note, err := waybill.Detach(held.Body, attributes)
+	if err != nil {
+		return letter{}, delivery.Message{}, err
+	}
+	m, err := delivery.Decode(bare)
+	return letter{Note: note, receives: held.Attributes["ApproximateReceiveCount"]}, m, err
+}
+
+// attemptsOf is how many attempts a destination's schedule has.
+func attemptsOf(d destination) int {
+	if d.waits == nil {
+		return len(retry.Default().Waits()) + 1
+	}
+	return len(d.waits) + 1
+}
+
+func (w *world) judgeDelivery(called string, letters map[string][]letter) {
+	row, known := w.rows[called]
+	d := w.destinationOf(called)
+	attempts := len(w.attempts[called])
+	if calls := w.calls[called]; calls > attempts+w.excuses[called] {
+		w.breach("%s: %d calls for %d attempts, %d of them explained", called, calls, attempts, w.excuses[called])
+	}
+	perEpoch := map[int]int{}
+	for a := range w.attempts[called] {
+		perEpoch[a[0]] = max(perEpoch[a[0]], a[1])
+	}
+	for epoch, most := range perEpoch {
+		if allowed := attemptsOf(d) + w.gones[called]; most > allowed {
+			w.breach("%s: attempt %d in epoch %d, its schedule has %d", called, most, epoch, allowed)
+		}
+	}
+	if known && row.state != ledger.Delivered && row.state != ledger.Dead && len(letters[called]) == 0 {
+		w.breach("%s ends as %s", called, row.state)
+	}
+	for _, l := range letters[called] {
+		switch {
+		case l.Reason == "":
+			if w.incident[called] < 9 {
+				w.breach("%s was counted out by SQS after %s receives and %d disasters of its own", called, l.receives, w.incident[called])
+			}
+		case l.Reason == "http-400":
+			if w.rejects[called] == 0 {
+				w.breach("%s is dead because of %s, and nobody has said so", called, l.Reason)
+			}
+		case l.Reason == "held-too-long":
+		case l.Attempts < attemptsOf(d):
+			w.breach("%s was given up after %d of %d attempts because of %s", called, l.Attempts, attemptsOf(d), l.Reason)
+		}
+	}
+}
+
+func (w *world) result() result {
+	effects := 0
+	for _, r := range w.receiver.Log() {
+		if r.Effect {
+			effects++
+		}
+	}
+	q, _ := w.Queues.Queue(string(topology.DeliveriesDeadLetter))
+	return result{
+		seed: w.seed, breaches: w.breaches, struck: w.struck, steps: w.crashes, keys: w.keys, story: w.lines, asks: w.asks, lasted: time.Since(w.began),
+		effects: effects, letters: q.Depth().Total(),
+	}
+}
