@@ -36,8 +36,14 @@ func (r *run) operate(ctx context.Context, send func() error) error {
 	return errors.Join(r.resume(ctx, store), r.enable(ctx, store), r.redrive(ctx))
 }
 
-// resume lets the paused destination receive again, once there is something parked for it.
+// resume lets the paused destination receive again, once there is something parked for it. A copy of an event that was sent just now is given time to be
+// parked too: it would have to wait for the lease of the one that it is a copy of.
 func (r *run) resume(ctx context.Context, store registry.Store) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(time.Second):
+	}
 	if err := until(ctx, func() (bool, error) { return r.passages.parkedFor(paused) > 0, nil }); err != nil {
 		return err
 	}
