@@ -9,13 +9,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/downstream"
-	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/signing"
 )
 
@@ -61,23 +59,23 @@ func send(ctx context.Context, transport *http.Transport, request *http.Request,
 }
 
 // newRequest builds the request of an attempt at the given time. The error is a *refusal.
-func newRequest(attempt downstream.Attempt, at time.Time) (*http.Request, error) {
+func (t *targets) newRequest(attempt downstream.Attempt, at time.Time) (*http.Request, error) {
 	hook := attempt.Destination.Webhook
 	if hook == nil {
 		return nil, refuse(downstream.ReasonBadConfiguration, "the destination has no webhook settings")
 	}
-	target, err := parseURL(hook.URL)
+	known, err := t.of(hook)
 	if err != nil {
 		return nil, err
 	}
-	header, err := newHeader(attempt, at)
+	header, err := newHeader(attempt, known.keys, at)
 	if err != nil {
 		return nil, err
 	}
 	request := &http.Request{
 		Method:     http.MethodPost,
-		URL:        target,
-		Host:       target.Host,
+		URL:        known.url,
+		Host:       known.url.Host,
 		Header:     header,
 		Body:       http.NoBody,
 		Proto:      "HTTP/1.1",
@@ -92,47 +90,35 @@ func newRequest(attempt downstream.Attempt, at time.Time) (*http.Request, error)
 	return request, nil
 }
 
-func parseURL(text string) (*url.URL, error) {
-	target, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return nil, refuse(downstream.ReasonBadConfiguration, "the URL cannot be parsed")
-	case target.Scheme != "https" && target.Scheme != "http":
-		return nil, refuse(downstream.ReasonBadConfiguration, "the URL's scheme is not https or http")
-	case target.Hostname() == "":
-		return nil, refuse(downstream.ReasonBadConfiguration, "the URL has no host")
-	case target.User != nil:
-		return nil, refuse(downstream.ReasonBadConfiguration, "the URL contains credentials; set an authorization header instead")
-	}
-	return target, nil
-}
-
 // newHeader puts together all headers. Names are written in lower case, as
 // Standard Webhooks and CloudEvents write them. That also keeps the transport
 // from recognising a custom Idempotency-Key, which it would take as leave to
 // repeat requests whose fate it does not know.
-func newHeader(attempt downstream.Attempt, at time.Time) (http.Header, error) {
+func newHeader(attempt downstream.Attempt, keys []signing.Key, at time.Time) (http.Header, error) {
 	event, hook := attempt.Event, attempt.Destination.Webhook
-	keys, err := signingKeys(hook)
-	if err != nil {
-		return nil, err
-	}
 	if !signing.ValidID(attempt.PublicID) {
 		return nil, refuse(downstream.ReasonBadConfiguration, "the public id of the delivery is not a printable word without dots")
 	}
-	header := make(http.Header, 16+len(event.Extensions)+len(hook.Headers))
-	header["User-Agent"] = []string{UserAgent} // the one name that the transport looks up
-	header[signing.HeaderID] = []string{attempt.PublicID}
-	header[signing.HeaderTimestamp] = []string{signing.Timestamp(at)}
-	header[signing.HeaderSignature] = []string{signing.Sign(keys, attempt.PublicID, at, event.Data)}
+	const others = 12 // headers and attributes that most requests have
+	size := others + len(event.Extensions) + len(hook.Headers)
+	header := make(http.Header, size)
+	values := make([]string, 0, size) // one piece of memory for all
+	set := func(name, value string) {
+		values = append(values, value)
+		header[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	set("User-Agent", UserAgent) // the one name that the transport looks up
+	set(signing.HeaderID, attempt.PublicID)
+	set(signing.HeaderTimestamp, signing.Timestamp(at))
+	set(signing.HeaderSignature, signing.Sign(keys, attempt.PublicID, at, event.Data))
 	if parent, ok := traceparent(attempt.Trace); ok {
-		header["traceparent"] = []string{parent}
+		set("traceparent", parent)
 	}
 	if contentType := event.ContentType(); contentType != "" {
 		if !validValue(contentType) {
 			return nil, refuse(downstream.ReasonBadEvent, "datacontenttype cannot be an HTTP header")
 		}
-		header["content-type"] = []string{contentType}
+		set("content-type", contentType)
 	}
 	for name, value := range event.Attributes() {
 		// The content-type header stands for it: CloudEvents HTTP binding, 3.1.1.
@@ -142,7 +128,7 @@ func newHeader(attempt downstream.Attempt, at time.Time) (http.Header, error) {
 		if !validAttribute(name) {
 			return nil, refuse(downstream.ReasonBadEvent, "an attribute's name is not lower-case letters and digits")
 		}
-		header["ce-"+name] = []string{percentEncode(value)}
+		set("ce-"+name, percentEncode(value))
 	}
 	for i, custom := range hook.Headers {
 		name := strings.ToLower(custom.Name)
@@ -152,7 +138,7 @@ func newHeader(attempt downstream.Attempt, at time.Time) (http.Header, error) {
 		if !validName(name) || !validValue(custom.Value) {
 			return nil, refuse(downstream.ReasonBadConfiguration, fmt.Sprintf("custom header number %d has a name or value that HTTP does not allow", i+1))
 		}
-		header[name] = []string{custom.Value}
+		set(name, custom.Value)
 	}
 	return header, nil
 }
@@ -197,23 +183,6 @@ func percentEncode(value string) string {
 }
 
 func mustEncode(c byte) bool { return c <= ' ' || c > '~' || c == '"' || c == '%' }
-
-// signingKeys gives the destination's live secrets. An unsigned request is
-// never sent.
-func signingKeys(hook *registry.Webhook) ([]signing.Key, error) {
-	if len(hook.Secrets) == 0 {
-		return nil, refuse(downstream.ReasonBadConfiguration, "the destination has no signing secret")
-	}
-	keys := make([]signing.Key, 0, len(hook.Secrets))
-	for _, secret := range hook.Secrets {
-		key, err := signing.SharedKey(secret.Key())
-		if err != nil {
-			return nil, refuse(downstream.ReasonBadConfiguration, err.Error())
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
-}
 
 func validAttribute(name string) bool {
 	for i := range len(name) {

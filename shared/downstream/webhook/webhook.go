@@ -84,6 +84,7 @@ type Config struct {
 type Adapter struct {
 	attempts  downstream.Adapter
 	transport *http.Transport
+	targets   targets
 	now       func() time.Time
 }
 
@@ -148,6 +149,7 @@ func newTransport(config Config) *http.Transport {
 
 // attempt makes one request and reports what came of it.
 func (a *Adapter) attempt(ctx context.Context, attempt downstream.Attempt) downstream.Result {
+	growStack(attempt.Number)
 	began := a.now()
 	result := a.exchange(ctx, attempt, began)
 	result.Duration = a.now().Sub(began)
@@ -155,7 +157,7 @@ func (a *Adapter) attempt(ctx context.Context, attempt downstream.Attempt) downs
 }
 
 func (a *Adapter) exchange(ctx context.Context, attempt downstream.Attempt, at time.Time) downstream.Result {
-	request, err := newRequest(attempt, at)
+	request, err := a.targets.newRequest(attempt, at)
 	if err != nil {
 		return refused(err)
 	}
@@ -198,4 +200,15 @@ func timeout(configured time.Duration) time.Duration {
 		return registry.DefaultTimeout
 	}
 	return min(configured, MaxTimeout)
+}
+
+// growStack makes the stack of an attempt's goroutine as large as net/http will
+// need, while it is shallow. Growing it step by step in the depths of a request
+// costs a tenth of the attempt's processor time.
+//
+//go:noinline
+func growStack(n int) byte {
+	var room [12 << 10]byte
+	room[n%len(room)]++
+	return room[(n+1)%len(room)]
 }
