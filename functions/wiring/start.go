@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -27,6 +28,7 @@ func Start(name topology.FunctionName, assemble Assembly) error {
 	if err != nil {
 		return err
 	}
+	LimitMemory(cfg.Function.MemoryMB)
 	destinations, err := fixed(cfg)
 	if err != nil {
 		return err
@@ -52,6 +54,14 @@ func Start(name topology.FunctionName, assemble Assembly) error {
 		}
 	}))
 	return nil
+}
+
+// LimitMemory lets this process use the memory that is paid for before it collects garbage. By default Go would collect whenever a few
+// megabytes have come together, after every handful of batches, at a fifth of the processor time. Three quarters are the limit; the rest is
+// for stacks and for what is not Go's. A function that comes near it collects more often instead of dying.
+func LimitMemory(megabytes int) {
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(int64(megabytes) << 20 / 4 * 3)
 }
 
 // tracer sends spans to the daemon that Lambda names. Without one, or if it cannot be reached, functions work without traces.

@@ -223,14 +223,12 @@ func (r *reader) string(to *string) bool {
 		*to, r.at = text[r.at:i], i+1
 	} else {
 		// The event's bodies are JSON as a rule, with an escape every few bytes: put together byte by byte in memory that is used again.
-		b := append(r.scratch[:0], text[r.at:i]...)
+		r.scratch = append(r.scratch[:0], text[r.at:i]...)
 		r.at = i
-		b, ok := r.escaped(b)
-		r.scratch = b
-		if !ok {
+		if !r.escaped() {
 			return false
 		}
-		*to = string(b)
+		*to = string(r.scratch)
 	}
 	return utf8.ValidString(*to)
 }
@@ -238,9 +236,9 @@ func (r *reader) string(to *string) bool {
 // plain tells whether a byte stands for itself in a text.
 func plain(c byte) bool { return c >= ' ' && c != '"' && c != '\\' }
 
-// escaped appends the rest of a text.
-func (r *reader) escaped(b []byte) ([]byte, bool) {
-	text, i := r.text, r.at
+// escaped appends the rest of a text to scratch.
+func (r *reader) escaped() bool {
+	text, i, b := r.text, r.at, r.scratch
 	for i < len(text) {
 		c := text[i]
 		i++
@@ -249,11 +247,11 @@ func (r *reader) escaped(b []byte) ([]byte, bool) {
 			continue
 		}
 		if c == '"' {
-			r.at = i
-			return b, true
+			r.at, r.scratch = i, b
+			return true
 		}
 		if c != '\\' || i == len(text) {
-			return b, false
+			return false
 		}
 		c = text[i]
 		i++
@@ -272,17 +270,17 @@ func (r *reader) escaped(b []byte) ([]byte, bool) {
 		case 'u':
 			char, n := unicode(text[i:])
 			if n == 0 {
-				return b, false
+				return false
 			}
 			b = utf8.AppendRune(b, char)
 			i += n
 			continue
 		default:
-			return b, false
+			return false
 		}
 		b = append(b, c)
 	}
-	return b, false
+	return false
 }
 
 // unicode reads what follows \u: one character, and of how many bytes; none where that is no whole character.
