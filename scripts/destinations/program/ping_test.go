@@ -265,7 +265,10 @@ func secureReceiver(t *testing.T, host string, handler http.Handler) (dial func(
 	trusted.RootCAs.AddCert(leaf)
 	memory := inmem.Listen(host)
 	server := &http.Server{Handler: handler, ErrorLog: quiet(), ReadHeaderTimeout: time.Minute}
-	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		time.Sleep(20 * time.Millisecond) // of virtual time
+		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+	}}
 	go func() { _ = server.ServeTLS(memory, "", "") }()
 	return func(ctx context.Context, _, _ string) (net.Conn, error) { return memory.Dial(ctx) }, trusted, func() { _ = server.Close() }
 }
