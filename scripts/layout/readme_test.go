@@ -1,9 +1,12 @@
 package layout
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,11 +15,7 @@ import (
 
 func readme(t *testing.T) string {
 	t.Helper()
-	b, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return read(t, "README.md")
 }
 
 func TestReadmeDestinationsAreValid(t *testing.T) {
@@ -32,24 +31,85 @@ func TestReadmeDestinationsAreValid(t *testing.T) {
 }
 
 var (
-	failureSection = regexp.MustCompile(`(?s)## When something fails\n(.*?)\n## `)
-	testName       = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)")
-	testFunction   = regexp.MustCompile(`func ((?:Test|Fuzz)[A-Za-z0-9_]+)\(`)
+	destinationsSection = regexp.MustCompile(`(?s)## Destinations\n(.*?)\n## `)
+	firstCell           = regexp.MustCompile("(?m)^\\| `([a-z.A-Z]+)` \\|.*$")
 )
 
-// Every row of the failure table names a test that exists, or says that it is not built yet.
+// The table of fields has no field that the schema of destinations does not have, and whatever the schema has stands in the section.
+func TestReadmeTellsTheFieldsOfADestination(t *testing.T) {
+	type object struct {
+		Properties map[string]struct {
+			Properties map[string]any
+		}
+	}
+	var schema struct {
+		Defs map[string]object `json:"$defs"`
+	}
+	if err := json.Unmarshal(registry.Schema(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]bool{}
+	for _, of := range []string{"destination", "webhook", "retry"} {
+		if len(schema.Defs[of].Properties) == 0 {
+			t.Fatalf("the schema does not define %s", of)
+		}
+		for name, field := range schema.Defs[of].Properties {
+			prefix := map[string]string{"webhook": "webhook.", "retry": "retry."}[of]
+			fields[prefix+name] = true
+			for inner := range field.Properties {
+				fields[prefix+name+"."+inner] = true
+			}
+		}
+	}
+
+	section := destinationsSection.FindString(readme(t))
+	for field := range fields {
+		name := field[strings.LastIndex(field, ".")+1:]
+		if !slices.ContainsFunc([]string{"`" + field + "`", "`" + name + "`", `"` + name + `"`}, func(as string) bool { return strings.Contains(section, as) }) {
+			t.Errorf("the README does not tell of %s", field)
+		}
+	}
+	rows := map[string]string{}
+	for _, row := range firstCell.FindAllStringSubmatch(section, -1) {
+		if rows[row[1]] = row[0]; !fields[row[1]] {
+			t.Errorf("a destination has no field %s", row[1])
+		}
+	}
+	for field, value := range map[string]string{
+		"reject":          strings.ReplaceAll(strings.Trim(fmt.Sprint(registry.DefaultReject()), "[]"), " ", ", "),
+		"webhook.timeout": fmt.Sprintf("%.0f s", registry.DefaultTimeout.Seconds()),
+	} {
+		if !strings.HasSuffix(rows[field], "| "+value+" |") {
+			t.Errorf("the default of %s is %s, not as in %q", field, value, rows[field])
+		}
+	}
+}
+
+// Packages that the README counts up are there.
+func TestReadmeNamesPackagesOfShared(t *testing.T) {
+	row := regexp.MustCompile("(?m)^\\| \\[`shared`\\]\\(shared\\) \\|.*$").FindString(readme(t))
+	names := regexp.MustCompile("`([a-z]+)`[^\\]]").FindAllStringSubmatch(row, -1)
+	if len(names) < 10 {
+		t.Errorf("only %d packages in %q", len(names), row)
+	}
+	for _, name := range names {
+		if info, err := os.Stat(filepath.Join(root, "shared", name[1])); err != nil || !info.IsDir() {
+			t.Errorf("there is no shared/%s", name[1])
+		}
+	}
+}
+
+var (
+	failureSection = regexp.MustCompile(`(?s)## When something fails\n(.*?)\n## `)
+	testName       = regexp.MustCompile("`((?:Test|Fuzz)[A-Z][A-Za-z0-9_]+)")
+	testFunction   = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9_]+)\(`)
+)
+
+// Every row of the failure table names a test, or says that it is not built yet.
 func TestReadmeFailureTableNamesTests(t *testing.T) {
 	section := failureSection.FindStringSubmatch(readme(t))
 	if section == nil {
 		t.Fatal("the README has no failure table")
-	}
-	exists := map[string]bool{}
-	out, err := exec.CommandContext(t.Context(), "git", "-C", "../..", "grep", "-h", "-o", "-E", `^func (Test|Fuzz)[A-Za-z0-9_]+\(`, "--", "*_test.go").Output()
-	if err != nil {
-		t.Skipf("this is no git checkout: %v", err)
-	}
-	for _, f := range testFunction.FindAllStringSubmatch(string(out), -1) {
-		exists[f[1]] = true
 	}
 	rows := 0
 	for line := range strings.Lines(section[1]) {
@@ -58,15 +118,8 @@ func TestReadmeFailureTableNamesTests(t *testing.T) {
 			continue
 		}
 		rows++
-		proof := cells[len(cells)-2]
-		names := testName.FindAllStringSubmatch(proof, -1)
-		if len(names) == 0 && !strings.Contains(proof, "not built yet") {
+		if proof := cells[len(cells)-2]; !testName.MatchString(proof) && !strings.Contains(proof, "not built yet") {
 			t.Errorf("no proof in %q", line)
-		}
-		for _, name := range names {
-			if !exists[name[1]] {
-				t.Errorf("%s does not exist: %q", name[1], line)
-			}
 		}
 	}
 	if rows < 12 {
@@ -74,11 +127,82 @@ func TestReadmeFailureTableNamesTests(t *testing.T) {
 	}
 }
 
+// What documents call a test is one, in the failure table and elsewhere.
+func TestTestsThatDocumentsNameExist(t *testing.T) {
+	exists := map[string]bool{}
+	for _, path := range files(t, "_test.go") {
+		for _, f := range testFunction.FindAllStringSubmatch(read(t, path), -1) {
+			exists[f[1]] = true
+		}
+	}
+	named := 0
+	for _, path := range files(t, ".md") {
+		for _, name := range testName.FindAllStringSubmatch(read(t, path), -1) {
+			named++
+			if !exists[name[1]] {
+				t.Errorf("%s names %s, which does not exist", path, name[1])
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("only %d tests are named", named)
+	}
+}
+
+// What the README shows of producers is what is tried, byte for byte.
+func TestReadmeShowsProducers(t *testing.T) {
+	text := readme(t)
+	for file, language := range map[string]string{"send.sh": "sh", "send.go": "go", "send.py": "python", "send.mjs": "js"} {
+		if program := read(t, "scripts/producers/"+file); !strings.Contains(text, "\n```"+language+"\n"+program+"```\n") {
+			t.Errorf("the README does not show scripts/producers/%s as it is", file)
+		}
+	}
+}
+
 func TestReadmeShowsTheCommands(t *testing.T) {
 	text := readme(t)
-	for _, command := range []string{"make run", "make test", "make synth"} {
+	for _, command := range []string{"make run", "make test", "make deploy"} {
 		if !strings.Contains(text, command) {
 			t.Errorf("the README does not show %q", command)
 		}
 	}
+}
+
+// root is where the repository lies, seen from here.
+const root = "../.."
+
+// files gives every file of the repository whose name ends so, by its path from the root; built and installed things are left out.
+func files(t *testing.T, end string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := entry.Name()
+		if entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "dist" || name == "cdk.out") {
+			return filepath.SkipDir
+		}
+		if !entry.IsDir() && strings.HasSuffix(name, end) {
+			from, err := filepath.Rel(root, path)
+			paths = append(paths, filepath.ToSlash(from))
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paths) == 0 {
+		t.Fatalf("no file ends in %s: the test looks in the wrong place", end)
+	}
+	return paths
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
