@@ -36,25 +36,25 @@ const maxPlainBytes = 10 << 20
 // wire is the JSON form. The payload stands in exactly one of Data, Text, Base64, so that its bytes survive: as a
 // JSON value verbatim, as text, or as base64 where neither can hold it.
 type wire struct {
-	V           int             `json:"v"`
-	Zip         string          `json:"zip,omitempty"` // the whole plain form, gzip, base64
-	Delivery    ID              `json:"delivery,omitempty"`
-	Destination string          `json:"destination,omitempty"`
-	Epoch       int             `json:"epoch"`
-	Attempt     int             `json:"attempt"`
-	Replay      bool            `json:"replay,omitempty"`
-	NewID       bool            `json:"newId,omitempty"`
-	IDEpoch     int             `json:"idEpoch,omitempty"`
-	AcceptedAt  int64           `json:"acceptedAt"` // ms since 1970
-	DueAt       int64           `json:"dueAt,omitempty"`
-	Waited      int64           `json:"waited,omitempty"` // ms
-	HeldSince   int64           `json:"heldSince,omitempty"`
-	Probes      int             `json:"probes,omitempty"`
-	Outcome     *Outcome        `json:"outcome,omitempty"`
-	Event       *wireEvent      `json:"event,omitempty"`
+	V           int        `json:"v"`
+	Zip         string     `json:"zip,omitempty"` // the whole plain form, gzip, base64
+	Delivery    ID         `json:"delivery,omitempty"`
+	Destination string     `json:"destination,omitempty"`
+	Epoch       int        `json:"epoch"`
+	Attempt     int        `json:"attempt"`
+	Replay      bool       `json:"replay,omitempty"`
+	NewID       bool       `json:"newId,omitempty"`
+	IDEpoch     int        `json:"idEpoch,omitempty"`
+	AcceptedAt  int64      `json:"acceptedAt"` // ms since 1970
+	DueAt       int64      `json:"dueAt,omitempty"`
+	Waited      int64      `json:"waited,omitempty"` // ms
+	HeldSince   int64      `json:"heldSince,omitempty"`
+	Probes      int        `json:"probes,omitempty"`
+	Outcome     *Outcome   `json:"outcome,omitempty"`
+	Event       *wireEvent `json:"event,omitempty"`
 	Data        json.RawMessage `json:"data,omitempty"`
-	Text        *string         `json:"text,omitempty"`
-	Base64      *string         `json:"base64,omitempty"`
+	Text        *string    `json:"text,omitempty"`
+	Base64      *string    `json:"base64,omitempty"`
 }
 
 type wireEvent struct {
@@ -191,23 +191,36 @@ func Decode(body string) (Message, error) {
 
 func decodeWire(b []byte) (wire, error) {
 	var w wire
-	// The version is read alone first: nothing else is certain of a newer message.
-	var version struct {
-		V *int `json:"v"`
+	err := json.Unmarshal(b, &w)
+	version := w.V
+	if err != nil {
+		// Nothing but the version is certain of a newer message.
+		if version, err = versionAlone(b, err); err != nil {
+			return wire{}, err
+		}
 	}
-	if err := json.Unmarshal(b, &version); err != nil {
-		return w, fmt.Errorf("%w: %w", ErrMalformed, err)
+	if version < 1 {
+		return wire{}, fmt.Errorf("%w: no version in member \"v\"", ErrMalformed)
 	}
-	if version.V == nil || *version.V < 1 {
-		return w, fmt.Errorf("%w: no version in member \"v\"", ErrMalformed)
-	}
-	if *version.V > Version {
-		return w, fmt.Errorf("%w: version %d, this release reads up to %d", ErrNewer, *version.V, Version)
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
-		return w, fmt.Errorf("%w: %w", ErrMalformed, err)
+	if version > Version {
+		return wire{}, fmt.Errorf("%w: version %d, this release reads up to %d", ErrNewer, version, Version)
 	}
 	return w, nil
+}
+
+// versionAlone reads the version of a message of which the rest could not be read, for the given reason. The error is that reason unless the
+// message is newer.
+func versionAlone(b []byte, reason error) (int, error) {
+	var only struct {
+		V int `json:"v"`
+	}
+	if err := json.Unmarshal(b, &only); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if only.V >= 1 && only.V <= Version {
+		return 0, fmt.Errorf("%w: %w", ErrMalformed, reason)
+	}
+	return only.V, nil
 }
 
 func unzip(s string) ([]byte, error) {
