@@ -36,25 +36,25 @@ const maxPlainBytes = 10 << 20
 // wire is the JSON form. The payload stands in exactly one of Data, Text, Base64, so that its bytes survive: as a
 // JSON value verbatim, as text, or as base64 where neither can hold it.
 type wire struct {
-	V           int        `json:"v"`
-	Zip         string     `json:"zip,omitempty"` // the whole plain form, gzip, base64
-	Delivery    ID         `json:"delivery,omitempty"`
-	Destination string     `json:"destination,omitempty"`
-	Epoch       int        `json:"epoch"`
-	Attempt     int        `json:"attempt"`
-	Replay      bool       `json:"replay,omitempty"`
-	NewID       bool       `json:"newId,omitempty"`
-	IDEpoch     int        `json:"idEpoch,omitempty"`
-	AcceptedAt  int64      `json:"acceptedAt"` // ms since 1970
-	DueAt       int64      `json:"dueAt,omitempty"`
-	Waited      int64      `json:"waited,omitempty"` // ms
-	HeldSince   int64      `json:"heldSince,omitempty"`
-	Probes      int        `json:"probes,omitempty"`
-	Outcome     *Outcome   `json:"outcome,omitempty"`
-	Event       *wireEvent `json:"event,omitempty"`
+	V           int             `json:"v"`
+	Zip         string          `json:"zip,omitempty"` // the whole plain form, gzip, base64
+	Delivery    ID              `json:"delivery,omitempty"`
+	Destination string          `json:"destination,omitempty"`
+	Epoch       int             `json:"epoch"`
+	Attempt     int             `json:"attempt"`
+	Replay      bool            `json:"replay,omitempty"`
+	NewID       bool            `json:"newId,omitempty"`
+	IDEpoch     int             `json:"idEpoch,omitempty"`
+	AcceptedAt  int64           `json:"acceptedAt"` // ms since 1970
+	DueAt       int64           `json:"dueAt,omitempty"`
+	Waited      int64           `json:"waited,omitempty"` // ms
+	HeldSince   int64           `json:"heldSince,omitempty"`
+	Probes      int             `json:"probes,omitempty"`
+	Outcome     *Outcome        `json:"outcome,omitempty"`
+	Event       *wireEvent      `json:"event,omitempty"`
 	Data        json.RawMessage `json:"data,omitempty"`
-	Text        *string    `json:"text,omitempty"`
-	Base64      *string    `json:"base64,omitempty"`
+	Text        *string         `json:"text,omitempty"`
+	Base64      *string         `json:"base64,omitempty"`
 }
 
 type wireEvent struct {
