@@ -30,7 +30,7 @@ type Config struct {
 	Recheck time.Duration
 	// WriteEvery is the time between two writes of counts for one destination. What is counted between them is written with the next. Default 1 s.
 	WriteEvery time.Duration
-	// Timeout bounds each reading, each naming of a probe, and all writes of one Flush together. Longer survives slower answers and takes more of an
+	// Timeout bounds each reading, each write of Gate, and all writes of one Flush together. Longer survives slower answers and takes more of an
 	// invocation. Default 2 s.
 	Timeout time.Duration
 	// Pause is how long nothing is read after a reading that failed, and nothing written for a destination after a write that did. Default 5 s.
@@ -141,7 +141,7 @@ type probe struct {
 	owned       bool // it was named here: what comes of it is known here, or nowhere
 	result      result
 	retryAfter  time.Duration
-	told        bool // the result is written, or somebody else has moved the row
+	told        bool // the result is written or being written, or somebody else has moved the row
 }
 
 // Begin begins a batch. End must be called at its end, whatever happens.
@@ -178,9 +178,6 @@ type view struct {
 
 // decide is Gate for a destination that is in trouble.
 func (b *Batch) decide(ctx context.Context, v view, id delivery.ID) Decision {
-	deadline, _ := ctx.Deadline()
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	defer cancel()
 	const tries = 3 // each finds that others have moved the row since the one before
 	var named Row   // as it was written here, as far as is known
 	for range tries {
@@ -189,19 +186,22 @@ func (b *Batch) decide(ctx context.Context, v view, id delivery.ID) Decision {
 			b.recheck(ctx, &v, now)
 		}
 		ruling := b.cfg.Rules.Rule(v.row, id, now)
-		switch ruling.Action {
-		case Pass:
-			return Decision{Pass: true, turn: v.row.Turn}
-		case PassAsProbe:
-			return b.passAsProbe(v, named.Turn > 0 && v.row.Same(named))
-		case Hold:
+		if ruling.Action == Hold {
 			return b.hold(v.row, ruling, now)
-		case Name:
 		}
-		if v.mute {
+		if ruling.Action == Pass {
+			return Decision{Pass: true, turn: v.row.Turn}
+		}
+		deadline, _ := ctx.Deadline()
+		next := b.cfg.Rules.Named(v.row, id, now, deadline)
+		switch {
+		case ruling.Action == PassAsProbe && (v.mute || !next.Until.After(v.row.Until.Add(time.Millisecond))):
+			return b.passAsProbe(v, named.Turn > 0 && v.row.Same(named))
+		case ruling.Action == PassAsProbe: // it was named in another invocation, which ends earlier: this one names it again
+		case v.mute:
 			return b.passBlindly()
 		}
-		named = b.cfg.Rules.Named(v.row, id, now, deadline)
+		named = next
 		if b.name(ctx, &v, named, now) {
 			return b.passAsProbe(v, true)
 		}
@@ -211,6 +211,8 @@ func (b *Batch) decide(ctx context.Context, v view, id delivery.ID) Decision {
 
 // recheck reads the row again, consistently.
 func (b *Batch) recheck(ctx context.Context, v *view, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
 	fresh, err := b.cfg.Store.Get(ctx, v.destination)
 	if err != nil {
 		v.mute = true
@@ -222,6 +224,8 @@ func (b *Batch) recheck(ctx context.Context, v *view, now time.Time) {
 
 // name makes a delivery the probe, or learns what the row has become meanwhile. Where the answer was lost, the row must be read again.
 func (b *Batch) name(ctx context.Context, v *view, next Row, now time.Time) bool {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
 	was := v.row
 	there, err := b.cfg.Store.Move(ctx, v.destination, was, next)
 	if err != nil && !errors.Is(err, ErrRefused) {

@@ -155,17 +155,12 @@ const writesAtOnce = 8
 // Flush writes what must be written: results of probes, and for each destination in trouble what was counted since the last time. Nothing else waits for it: an
 // error means that others learn of it later, or not. It may be called several times in a batch.
 func (b *Batch) Flush(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	defer cancel()
 	now := b.now()
 	b.mu.Lock()
 	b.renew(ctx, now, &b.report) // a long batch may have missed that others need what is counted here
-	var writes []func() error
-	for _, p := range b.probes {
-		if p.result != nothing && !p.told {
-			writes = append(writes, func() error { return b.tell(ctx, p, now) })
-		}
-	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	writes := b.telling(ctx, now, func(p *probe) bool { return p.result != nothing })
 	for destination := range b.dirty {
 		if write := b.due(ctx, destination, b.entry(destination), now); write != nil {
 			writes = append(writes, write)
@@ -197,12 +192,7 @@ func (b *Batch) End(ctx context.Context) (Report, error) {
 	defer cancel()
 	now := b.now()
 	b.mu.Lock()
-	var writes []func() error
-	for _, p := range b.probes {
-		if p.owned && p.result == nothing && !p.told {
-			writes = append(writes, func() error { return b.tell(ctx, p, now) })
-		}
-	}
+	writes := b.telling(ctx, now, func(p *probe) bool { return p.owned && p.result == nothing })
 	b.mu.Unlock()
 	err = errors.Join(err, inParallel(writes))
 	b.mu.Lock()
@@ -210,28 +200,56 @@ func (b *Batch) End(ctx context.Context) (Report, error) {
 	return b.report, err
 }
 
-// tell moves the row as the probe's result says.
-func (b *Batch) tell(ctx context.Context, p *probe, now time.Time) error {
-	var next Row
-	switch p.result {
-	case succeeded:
-		next = b.cfg.Rules.Recovered(p.row, now)
-	case failed:
-		next = b.cfg.Rules.Opened(p.row, now, p.retryAfter, b.cfg.Random())
-	case nothing:
-		next = b.cfg.Rules.Released(p.row, now)
-	}
+// tell moves the row as the probe's result says. It counts also where another invocation has named the same delivery again.
+func (b *Batch) tell(ctx context.Context, p probe, now time.Time) error {
+	next := b.after(p, now)
 	there, err := b.cfg.Store.Move(ctx, p.destination, p.row, next)
+	if again := there.Phase == Probing && there.Probe == p.row.Probe; errors.Is(err, ErrRefused) && again && p.result != nothing {
+		p.row = there
+		next = b.after(p, now)
+		there, err = b.cfg.Store.Move(ctx, p.destination, p.row, next)
+	}
 	if err != nil && !errors.Is(err, ErrRefused) {
 		b.failed(p.destination, now, err)
 		return err
 	}
-	b.note(func(*Report) { p.told = true })
 	b.install(p.destination, there, now)
 	if err == nil || there.Same(next) {
 		b.changed(p.destination, p.row, next)
 	}
 	return nil
+}
+
+// telling gives the writes of probes that the caller selects, each once, or until it does not fail. The lock is held.
+func (b *Batch) telling(ctx context.Context, now time.Time, selects func(*probe) bool) []func() error {
+	var writes []func() error
+	for _, p := range b.probes {
+		if p.told || !selects(p) {
+			continue
+		}
+		p.told = true
+		copied := *p
+		writes = append(writes, func() error {
+			err := b.tell(ctx, copied, now)
+			if err != nil {
+				b.note(func(*Report) { p.told = false })
+			}
+			return err
+		})
+	}
+	return writes
+}
+
+// after is the row as the probe's result makes it.
+func (b *Batch) after(p probe, now time.Time) Row {
+	switch p.result {
+	case succeeded:
+		return b.cfg.Rules.Recovered(p.row, now)
+	case failed:
+		return b.cfg.Rules.Opened(p.row, now, p.retryAfter, b.cfg.Random())
+	case nothing:
+	}
+	return b.cfg.Rules.Released(p.row, now)
 }
 
 // due gives the write that a destination needs now; nil: none. Failures stay dirty until they are written, or tell of what is over. The lock is held.

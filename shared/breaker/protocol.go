@@ -88,6 +88,9 @@ const (
 	jitter         = 0.2 // of the time that a breaker is open, up and down
 )
 
+// DefaultRules are those for SQS and functions of a minute.
+func DefaultRules() Rules { return Rules{}.withDefaults() }
+
 func (r Rules) withDefaults() Rules {
 	r.Streak = cmp.Or(r.Streak, 10)
 	r.Attempts = cmp.Or(r.Attempts, 10)

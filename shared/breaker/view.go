@@ -114,6 +114,7 @@ func (b *Breaker) install(destination string, row Row, began time.Time) Row {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entry(destination)
+	e.failed = time.Time{}
 	b.see(e, row, began)
 	return e.effective()
 }
