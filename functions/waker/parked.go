@@ -3,6 +3,8 @@ package waker
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/waiting"
@@ -38,25 +40,25 @@ func (r *run) marksOf(ctx context.Context, shard int) (marks []waiting.Row, err 
 
 // parked visits every destination that has a mark, whatever its state.
 func (r *run) parked(ctx context.Context) {
-	marks := make([]waiting.Row, 0, len(r.marks))
-	for _, m := range r.marks {
-		marks = append(marks, m)
+	names := slices.Sorted(maps.Keys(r.marks))
+	permits := make([]Permit, len(names))
+	for i, name := range names { // one after the other: the first asks the registry, the others share its answer
+		var err error
+		if permits[i], err = r.Destinations.Drain(ctx, name); err != nil {
+			r.fail("learn the state of destinations", err)
+			permits[i] = Permit{}
+		}
 	}
-	r.each(destinationsAtOnce, len(marks), func(i int) {
+	r.each(destinationsAtOnce, len(names), func(i int) {
 		if !r.over(ctx) {
-			r.drain(ctx, marks[i])
+			r.drain(ctx, r.marks[names[i]], permits[i])
 		}
 	})
 }
 
 // drain sends what may go of a destination's parked deliveries, and clears its mark when it has had none for long enough.
-func (r *run) drain(ctx context.Context, mark waiting.Row) {
+func (r *run) drain(ctx context.Context, mark waiting.Row, permit Permit) {
 	now := r.now() // before the visit: what was parked since then is not seen
-	permit, err := r.Destinations.Drain(ctx, mark.Key)
-	if err != nil {
-		r.fail("learn the state of destinations", err)
-		permit = Permit{}
-	}
 	r.note(func(report *Report) {
 		report.Destinations++
 		if !permit.May {

@@ -9,10 +9,11 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 150, "how many seeds TestProof plays")
-	first = flag.Uint64("first", 1, "the first of them")
-	seed  = flag.Uint64("seed", 0, "the only seed that TestProof plays, with its story; 0: all")
-	only  = flag.String("only", "", "the disasters of the seed that strike, by their keys; empty: all")
+	seeds   = flag.Int("seeds", 150, "how many seeds TestProof plays")
+	replays = flag.Int("replays", 25, "how many seeds TestSeedsReplay plays twice")
+	first   = flag.Uint64("first", 1, "the first of them")
+	seed    = flag.Uint64("seed", 0, "the only seed that TestProof plays, with its story; 0: all")
+	only    = flag.String("only", "", "the disasters of the seed that strike, by their keys; empty: all")
 )
 
 func TestProof(t *testing.T) {

@@ -94,7 +94,7 @@ func (w *world) parts(f topology.FunctionName, p wiring.Parts) wiring.Parts {
 	}
 	p.Now, p.Random, p.Token = e.now, e.random, e.token
 	p.Dial = e.dial
-	p.Logger = w.logger(f)
+	p.Logger = w.logger(e)
 	p.OnAttempt = w.auditor.OnAttempt
 	if w.bug != nil && w.bug.plant != nil {
 		w.bug.plant(e, &p)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -450,24 +451,29 @@ func (s source_) Delete(ctx context.Context, receipts []string) (int, error) {
 }
 
 // logger writes what functions warn of into the story.
-func (w *world) logger(f topology.FunctionName) *slog.Logger {
+func (w *world) logger(e *environment) *slog.Logger {
 	if !w.telling {
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(chronicle{w, f})
+	return slog.New(chronicle{w, e})
 }
 
 type chronicle struct {
-	world    *world
-	function topology.FunctionName
+	world *world
+	env   *environment
 }
 
 func (c chronicle) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
 
 func (c chronicle) Handle(_ context.Context, r slog.Record) error {
-	line := fmt.Sprintf("%s says: %s", c.function, r.Message)
+	if inv := c.env.inv.Load(); inv != nil && inv.Ended() {
+		return nil // in Lambda nobody is there any more who could say it
+	}
+	line := fmt.Sprintf("%s says: %s", c.env, r.Message)
 	r.Attrs(func(a slog.Attr) bool {
-		line += fmt.Sprintf(" %s=%.120s", a.Key, a.Value)
+		if a.Key != "detail" { // what a broken connection looks like depends on who is faster
+			line += fmt.Sprintf(" %s=%.120s", a.Key, a.Value)
+		}
 		return true
 	})
 	c.world.mu.Lock()
@@ -484,8 +490,11 @@ func (w *world) shorten(line string) string {
 	for id, called := range w.deliveries {
 		line = strings.ReplaceAll(line, id, called)
 	}
-	return tokens.ReplaceAllString(line, "~")
+	return versions.ReplaceAllString(tokens.ReplaceAllString(line, "~"), "~")
 }
+
+// versions are tokens of the registry's.
+var versions = regexp.MustCompile(`[A-Z2-7]{26}`)
 
 func (w *world) stop() {
 	w.gate.mu.Lock()
