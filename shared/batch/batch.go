@@ -161,8 +161,7 @@ func answer(items []*item) events.SQSEventResponse {
 
 // run gives every item its outcome, from the handler where the item can be read.
 func (h *Handler) run(ctx context.Context, items []*item) {
-	var records []Record
-	var handled []*item
+	records, handled := make([]Record, 0, len(items)), make([]*item, 0, len(items))
 	for _, it := range items {
 		if errors.Is(it.noteErr, waybill.ErrNewer) {
 			it.err = h.newer(it)
