@@ -53,9 +53,9 @@ type destination struct {
 // everyState are destinations whose deliveries end in all states there are.
 var everyState = []destination{
 	{"crm", receiver.Fine, nil},
-	{"erp", receiver.Failing, []string{"2h", "2h"}},  // waits in the waiting room
-	{"shop", receiver.Failing, []string{"5m", "5m"}}, // waits on the queue
-	{"held", receiver.Fine, nil},                     // is paused
+	{"erp", receiver.Failing, []string{"2h", "2h"}},    // waits in the waiting room
+	{"shop", receiver.Failing, []string{"10m", "10m"}}, // waits on the queue
+	{"held", receiver.Fine, nil},                       // is paused
 	{"gone", receiver.Gone, nil},
 	{"strict", receiver.Rejecting, nil},
 	{"weak", receiver.Failing, []string{"1s"}},
@@ -67,7 +67,7 @@ func document(destinations []destination) []byte {
 	for _, d := range destinations {
 		one := map[string]any{
 			"id": d.id, "tenant": "*", "type": "webhook", "pattern": map[string]any{"type": []string{d.id, "every"}},
-			"webhook": map[string]any{"url": "http://127.0.0.1/" + d.behaviour + "/" + d.id, "secrets": []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}},
+			"webhook": map[string]any{"url": "http://127.0.0.1/" + d.behaviour + "/" + d.id, "timeout": "30s", "secrets": []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}},
 		}
 		if d.waits != nil {
 			one["retry"] = map[string]any{"schedule": d.waits}
@@ -228,7 +228,7 @@ func (w *world) makeEveryState() {
 	}
 	w.post(`{"specversion":"1.0","id":"e-broken"}`)
 	w.send("e-unmatched", "nobody's")
-	wait(4 * time.Minute) // what waits for five minutes waits at least so long
+	wait(4 * time.Minute)
 	w.send("e-hung", "hung")
 	wait(2 * time.Second)
 }
@@ -242,7 +242,7 @@ func (w *world) still(do func()) {
 
 // TestEveryState asks for deliveries in every state that there is, each brought about by the system itself.
 func TestEveryState(t *testing.T) {
-	for name, tt := range map[string]struct {
+	cases := map[string]struct {
 		args   []string
 		status int
 		want   string
@@ -360,20 +360,18 @@ NOT FOUND: event e-unmatched
   - Never sent, or longer ago than waybills are kept?
 0 found, UNITS read units
 `},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, everyState, func(w *world) {
-				w.makeEveryState()
-				var stdout string
-				w.still(func() { stdout, _ = w.ask(tt.status, tt.args...) })
-				got := regexp.MustCompile(`, [\d.]+ read units`).ReplaceAllString(masked(stdout), ", UNITS read units")
-				got = regexp.MustCompile(`(bad-cloudevent), [^\n]*`).ReplaceAllString(got, "$1, DETAIL")
-				if got != tt.want[1:] {
-					t.Errorf("it says\n%s\nwant\n%s", got, tt.want[1:])
-				}
-			})
-		})
 	}
+	inWorld(t, everyState, func(w *world) {
+		w.makeEveryState()
+		for name, tt := range cases {
+			stdout, _ := w.ask(tt.status, tt.args...)
+			got := regexp.MustCompile(`, [\d.]+ read units`).ReplaceAllString(masked(stdout), ", UNITS read units")
+			got = regexp.MustCompile(`(bad-cloudevent), [^\n]*`).ReplaceAllString(got, "$1, DETAIL")
+			if got != tt.want[1:] {
+				t.Errorf("%s: it says\n%s\nwant\n%s", name, got, tt.want[1:])
+			}
+		}
+	})
 }
 
 // TestSearchChangesNothing: whatever is asked, nothing is written, every dead letter is visible afterwards, and no queue that a function reads is
@@ -547,7 +545,7 @@ func TestDeletedDestination(t *testing.T) {
 		if found, _ := w.askJSON(0, "-event", "e-crm", "-source", "/shop", "-destination", "crm"); len(found) != 1 || found[0].State != "delivered" || !found[0].DestinationDeleted {
 			t.Errorf("%+v", found)
 		}
-		wait(10 * time.Minute) // attempt 2 for shop, which is not there any more
+		wait(15 * time.Minute) // attempt 2 for shop, which is not there any more
 		stdout, _ := w.ask(0, "-event", "e-shop", "-source", "/shop", "-queues")
 		if !strings.Contains(stdout, "DEAD: event e-shop to shop") || !strings.Contains(stdout, "reason unknown-destination") ||
 			!strings.Contains(stdout, "apply the destination again if it is still wanted, then: go run ./scripts/redrive") {
@@ -558,11 +556,11 @@ func TestDeletedDestination(t *testing.T) {
 
 // TestBudget: a sweep over much keeps to its read units, says where to go on, and finds each delivery once over all its parts.
 func TestBudget(t *testing.T) {
-	const n = 600
+	const n = 160
 	inWorld(t, []destination{{"crm", receiver.Fine, nil}, {"held", receiver.Fine, nil}}, func(w *world) {
 		w.pauseDestination("held")
 		for i := range n {
-			w.post(fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":"/shop","type":"every","data":%q}`, i, noise(i, 4000)))
+			w.post(fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":"/shop","type":"every","data":%q}`, i, noise(i, 15_000)))
 		}
 		wait(2 * time.Minute)
 		for _, tt := range []struct {
@@ -570,13 +568,14 @@ func TestBudget(t *testing.T) {
 			want  int
 			parts int // at least
 		}{
-			{[]string{"-state", "delivered,parked", "-max-units", "400"}, 2 * n, 3},
-			{[]string{"-state", "delivered", "-limit", "70"}, n, 9},
-			{[]string{"-state", "parked", "-limit", "70"}, n, 9},
-			{[]string{"-state", "parked", "-destination", "held", "-max-units", "400"}, n, 3},
-			{[]string{"-state", "parked", "-destination", "held", "-limit", "70"}, n, 9},
+			{[]string{"-state", "delivered,parked", "-max-units", "300"}, 2 * n, 2},
+			{[]string{"-state", "delivered", "-limit", "40"}, n, 4},
+			{[]string{"-state", "parked", "-limit", "40"}, n, 4},
+			{[]string{"-state", "parked", "-destination", "held", "-max-units", "300"}, n, 2},
+			{[]string{"-state", "waiting", "-destination", "crm", "-max-units", "300"}, 0, 2},
+			{[]string{"-state", "parked", "-destination", "held", "-limit", "40"}, n, 4},
 		} {
-			seen, parts, most := map[string]int{}, 0, 400.0
+			seen, parts, most := map[string]int{}, 0, 300.0
 			if !slices.Contains(tt.args, "-limit") {
 				tt.args = append(tt.args, "-limit", "10000")
 			}
@@ -622,7 +621,8 @@ func TestBudget(t *testing.T) {
 			}
 		}
 		stdout, _ := w.ask(0, "-since", "1h", "-state", "delivered", "-limit", "1")
-		if more := regexp.MustCompile(`there is more: go run ./scripts/deliveries -endpoint-url=http://awslocal -limit=1 -since=1999-12-31T23:03:00Z -state=delivered -after (\S+)\n`); !more.MatchString(stdout) {
+		more := "there is more: go run ./scripts/deliveries -endpoint-url=http://awslocal -limit=1 -since=1999-12-31T23:03:00Z -state=delivered -after ledger."
+		if !strings.Contains(stdout, more) {
 			t.Error(stdout)
 		}
 		// One delivery among many costs little, and is not said to lie on a queue when the search was cut short.
@@ -673,7 +673,7 @@ func TestWorkerThatDied(t *testing.T) {
 
 // TestWhatCannotBeRead: one place that cannot be read does not keep the others from answering, and "not found" is not said of what was not looked at.
 func TestWhatCannotBeRead(t *testing.T) {
-	for name, tt := range map[string]struct {
+	cases := map[string]struct {
 		table  topology.TableName
 		args   string
 		status int
@@ -685,21 +685,20 @@ func TestWhatCannotBeRead(t *testing.T) {
 		"no ledger, but it is parked":    {topology.Ledger, "-event e-held -source /shop", 0, "PARKED: event e-held to held"},
 		"no waiting room":                {topology.Waiting, "-event e-erp -source /shop", 0, "attempt 2 is to come, from the waiting room or the deliveries queue"},
 		"no waiting room, not delivered": {topology.Waiting, "-event e-held -source /shop", 2, "0 found"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, everyState, func(w *world) {
-				w.makeEveryState()
-				w.Endpoint.Faults().Add(awslocal.Fault{Service: "dynamodb", Error: denied(), Match: func(request []byte) bool {
-					return bytes.Contains(request, []byte(`"`+string(tt.table)+`"`))
-				}})
-				stdout, stderr := w.ask(tt.status, strings.Fields(tt.args)...)
-				w.Endpoint.Faults().Clear()
-				if !strings.Contains(stdout, tt.stdout) || strings.Contains(stdout, "NOT FOUND") || !strings.Contains(stderr, "the answer may be incomplete: ") {
-					t.Errorf("%s%s", stdout, stderr)
-				}
-			})
-		})
 	}
+	inWorld(t, everyState, func(w *world) {
+		w.makeEveryState()
+		for name, tt := range cases {
+			fault := w.Endpoint.Faults().Add(awslocal.Fault{Service: "dynamodb", Error: denied(), Match: func(request []byte) bool {
+				return bytes.Contains(request, []byte(`"`+string(tt.table)+`"`))
+			}})
+			stdout, stderr := w.ask(tt.status, strings.Fields(tt.args)...)
+			fault.Remove()
+			if !strings.Contains(stdout, tt.stdout) || strings.Contains(stdout, "NOT FOUND") || !strings.Contains(stderr, "the answer may be incomplete: ") {
+				t.Errorf("%s: %s%s", name, stdout, stderr)
+			}
+		}
+	})
 }
 
 // TestHostileText: what producers write cannot steer a terminal or fill it, nor become a command.
@@ -785,6 +784,36 @@ func TestRedrivenAndParked(t *testing.T) {
 	})
 }
 
+// TestRowLeftBehind: a parked row whose delivery was made after all, because whoever moved it died before deleting it, hides nothing.
+func TestRowLeftBehind(t *testing.T) {
+	inWorld(t, everyState, func(w *world) {
+		w.pauseDestination("held")
+		w.send("1", "held")
+		wait(2 * time.Second)
+		for _, operation := range []string{"BatchExecuteStatement", "DeleteItem"} {
+			w.Endpoint.Faults().Add(awslocal.Fault{Operation: operation, Error: denied(), Match: func(request []byte) bool {
+				return bytes.Contains(request, []byte("DELETE")) || operation == "DeleteItem" && bytes.Contains(request, []byte("parked#"))
+			}})
+		}
+		if _, err := w.registry().Resume(w.t.Context(), "held"); err != nil {
+			t.Fatal(err)
+		}
+		wait(3 * time.Minute)
+		if w.Busy() == 0 {
+			t.Fatal("the row is gone")
+		}
+		for args, want := range map[string]int{
+			"-event 1 -source /shop": 1, "-delivery " + id("1", "held"): 1, "-state delivered": 1, "-state delivered,waiting": 1, "-since 1h": 1, "-state parked": 0,
+		} {
+			found, _ := w.askJSON(1-want, strings.Fields(args)...)
+			if len(found) != want || want == 1 && found[0].State != "delivered" {
+				t.Errorf("%s: %+v", args, found)
+			}
+		}
+		w.Endpoint.Faults().Clear()
+	})
+}
+
 // TestReceiverAsksForTime: what waits for longer than its schedule says, because the receiver asked for it, is found.
 func TestReceiverAsksForTime(t *testing.T) {
 	inWorld(t, everyState, func(w *world) {
@@ -820,7 +849,8 @@ func TestMovedBySQS(t *testing.T) {
 			}
 		}
 		stdout, _ := w.ask(0, "-event", "1", "-source", "/shop", "-queues")
-		if !strings.Contains(stdout, "DEAD: event 1 to crm") || !strings.Contains(stdout, "reason receive-count") || !strings.Contains(stdout, "after no attempt; its letter lies in deliveries-dlq") ||
+		if !strings.Contains(stdout, "DEAD: event 1 to crm") || !strings.Contains(stdout, "reason receive-count") ||
+			!strings.Contains(stdout, "after no attempt; its letter lies in deliveries-dlq") ||
 			!strings.Contains(stdout, "-destination crm -reason receive-count -dry-run") {
 			t.Error(stdout)
 		}

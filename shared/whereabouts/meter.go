@@ -14,6 +14,7 @@ import (
 const (
 	pageUnits = 256 + 1 // a page of a megabyte
 	rowUnits  = 100     // a row of 400 KB, as the waiting room has them
+	pageRows  = 10_000  // more than a page holds
 )
 
 // errReadOnly is the answer to every write.
@@ -23,6 +24,7 @@ var errReadOnly = errors.New("whereabouts: a search writes nothing")
 type meter struct {
 	tables Tables
 	most   float64
+	page   int // rows of the waiting room that are read at once at most
 
 	mu    sync.Mutex
 	spent float64
@@ -39,11 +41,10 @@ func (m *meter) left() float64 { return m.most - m.used() }
 
 // rows is how many rows of the waiting room can be read at once within the budget, 0 for none.
 func (m *meter) rows() int {
-	const page = 1000
 	if m.left() >= pageUnits {
-		return page
+		return m.page
 	}
-	return int(m.left() / rowUnits)
+	return min(int(m.left()/rowUnits), m.page)
 }
 
 func (m *meter) count(consumed ...types.ConsumedCapacity) {
@@ -71,11 +72,11 @@ func (m *meter) Query(ctx context.Context, in *dynamodb.QueryInput, opts ...func
 	return out, err
 }
 
-// Scan reads and counts. Near the end of the budget it reads fewer rows than a page has, so that the budget holds for the largest rows.
+// Scan reads and counts. It reads no more rows than a page shall have, and near the end of the budget fewer, so that the budget holds for the largest rows.
 func (m *meter) Scan(ctx context.Context, in *dynamodb.ScanInput, opts ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error) {
 	metered := *in
 	metered.ReturnConsumedCapacity = types.ReturnConsumedCapacityTotal
-	if metered.Limit == nil && m.left() < pageUnits {
+	if metered.Limit == nil {
 		metered.Limit = aws.Int32(int32(max(m.rows(), 1)))
 	}
 	out, err := m.tables.Scan(ctx, &metered, opts...)

@@ -42,7 +42,7 @@ type run struct {
 
 func newRun(cfg Config, q Question, each func(Answer)) (*run, error) {
 	r := &run{cfg: cfg, q: q, each: each, marks: map[int]map[string]bool{}, seen: map[delivery.ID]bool{},
-		told: map[delivery.ID]bool{}, meter: &meter{tables: cfg.Tables, most: q.MaxUnits}}
+		told: map[delivery.ID]bool{}, meter: &meter{tables: cfg.Tables, most: q.MaxUnits, page: pageRows}}
 	var failed [3]error
 	r.ledger, failed[0] = ledgerdynamo.NewItem(r.meter, cfg.Names[topology.Ledger], ledgerdynamo.Options{Concurrency: 4})
 	r.room, failed[1] = waitingdynamo.New(r.meter, cfg.Names[topology.Waiting], waitingdynamo.Options{})

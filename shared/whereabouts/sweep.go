@@ -119,7 +119,11 @@ func (r *run) ledgerStates() (states []ledger.State) {
 // sweepRoom looks through the waiting room, or only where the destinations' parked rows lie if nothing else is asked for.
 func (r *run) sweepRoom(ctx context.Context, at place) (next place, done bool) {
 	b := &batch{run: r, last: at.room}
-	if at.phase != inRoom && len(r.q.Destinations) > 0 && !r.q.wants(Waiting) {
+	parked := at.phase != inRoom && len(r.q.Destinations) > 0 && !r.q.wants(Waiting)
+	if parked || len(r.q.Destinations) == 0 { // most rows are answers, so it is a waste to read many more than are wanted
+		r.meter.page = max(r.q.Limit-r.report.Found, 100)
+	}
+	if parked {
 		return r.sweepParked(ctx, at.room, b)
 	}
 	reached, complete := r.scanRoom(ctx, at.room, func(row waiting.Row) bool { return b.take(ctx, row) })
@@ -230,6 +234,7 @@ func byDelivery(findings []*finding) (unique []*finding) {
 
 // sweepLedger scans the ledger from after a delivery on.
 func (r *run) sweepLedger(ctx context.Context, from delivery.ID, states []ledger.State) (next delivery.ID, done bool) {
+	r.meter.page = pageRows
 	r.unsure = true   // nobody looks whether what waits is parked
 	const perUnit = 8 // rows of a kilobyte at the price of eventual consistency
 	r.estimate(ctx, topology.Ledger, perUnit<<10)
@@ -254,7 +259,7 @@ func (r *run) sweepLedger(ctx context.Context, from delivery.ID, states []ledger
 				continue
 			}
 			from = found.Delivery
-			if r.seen[found.Delivery] {
+			if r.told[found.Delivery] || r.seen[found.Delivery] && found.State != ledger.Delivered { // what was delivered can leave something behind
 				continue
 			}
 			if !r.emit(r.answer(&finding{id: found.Delivery, item: found})) {
