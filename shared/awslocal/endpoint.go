@@ -50,6 +50,7 @@ type Options struct {
 // Call is one call as an observer sees it.
 type Call struct {
 	Service, Operation string
+	Caller             string // the access key that the call is signed with, "" for none. Nobody has checked the signature
 	Request            []byte // JSON document, after any rewriting by a fault
 	Response           []byte // JSON document, nil if the call was refused
 	Err                *wire.Error
@@ -197,14 +198,15 @@ func (e *Endpoint) serveJSON(w http.ResponseWriter, r *http.Request, target stri
 // call performs one operation, with whatever the faults make of it.
 func (e *Endpoint) call(r *http.Request, s service, op string, body []byte) ([]byte, *wire.Error) {
 	ctx := wire.WithTraceHeader(r.Context(), r.Header.Get("X-Amzn-Trace-Id"))
-	c := Call{Service: s.Name(), Operation: op, Request: body, Started: time.Now()}
-	effects := e.faults.hit(s.Name(), op, body)
+	c := Call{Service: s.Name(), Operation: op, Caller: caller(r), Request: body, Started: time.Now()}
+	effects := e.faults.hit(c)
 	effects.wait(ctx)
 	for _, f := range effects {
 		if f.RewriteRequest != nil {
 			c.Request = f.RewriteRequest(c.Request)
 		}
 	}
+	effects.tell(c, func(f Fault) func(Call) { return f.Before })
 	if refusal := effects.refusal(s); refusal != nil {
 		c.Err = refusal
 	} else {
@@ -221,6 +223,7 @@ func (e *Endpoint) call(r *http.Request, s service, op string, body []byte) ([]b
 	}
 	c.Withheld = effects.any(func(f Fault) bool { return f.WithholdAnswer })
 	c.Duration = time.Since(c.Started)
+	effects.tell(c, func(f Fault) func(Call) { return f.After })
 	e.counts.add(c)
 	if e.opts.Observe != nil {
 		e.opts.Observe(c)
@@ -229,6 +232,13 @@ func (e *Endpoint) call(r *http.Request, s service, op string, body []byte) ([]b
 		panic(http.ErrAbortHandler)
 	}
 	return c.Response, c.Err
+}
+
+// caller reads the access key from a signature in the header, version 4.
+func caller(r *http.Request) string {
+	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	key, _, _ := strings.Cut(credential, "/")
+	return key
 }
 
 // perform runs the operation once. A failure that is not a refusal becomes an internal one.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -145,6 +147,29 @@ func TestFaults(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFaultsTellOfACall: before it has an effect and after, with its caller, and other callers are spared.
+func TestFaultsTellOfACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, c, q := inMemory(t, awslocal.Options{}, 1)
+		var story []string
+		note := func(when string) func(awslocal.Call) {
+			return func(call awslocal.Call) {
+				story = append(story, fmt.Sprintf("%s %s by %s: %d messages, answer %t", when, call.Operation, call.Caller, q.Depth().Total(), call.Response != nil))
+			}
+		}
+		by := func(key string) func(string) bool { return func(caller string) bool { return caller == key } }
+		e.Faults().Add(awslocal.Fault{From: by("any"), Before: note("before"), After: note("after")})
+		e.Faults().Add(awslocal.Fault{From: by("somebody else"), Throttle: true})
+		if err := sendOne(c, q); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"before SendMessage by any: 0 messages, answer false", "after SendMessage by any: 1 messages, answer true"}
+		if !slices.Equal(story, want) {
+			t.Errorf("%q", story)
+		}
+	})
 }
 
 func TestSDKRetriesThroughFaults(t *testing.T) {

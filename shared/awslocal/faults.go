@@ -12,11 +12,12 @@ import (
 // Fault makes calls go wrong. The first fields say which calls, the others how; several ways
 // can be combined. Faults act on calls over HTTP, in both protocols, on their JSON documents.
 type Fault struct {
-	Service   string                 // such as "sqs"; empty: any
-	Operation string                 // such as "SendMessage"; empty: any
-	Match     func(body []byte) bool // nil: any
-	Skip      int                    // how many matching calls to spare first
-	Times     int                    // how many to hit after that; 0: all, until removed
+	Service   string                   // such as "sqs"; empty: any
+	Operation string                   // such as "SendMessage"; empty: any
+	Match     func(body []byte) bool   // nil: any
+	From      func(caller string) bool // by Call.Caller; nil: any
+	Skip      int                      // how many matching calls to spare first
+	Times     int                      // how many to hit after that; 0: all, until removed
 
 	Delay           time.Duration            // wait before the call
 	Error           *wire.Error              // refuse the call instead of performing it
@@ -25,6 +26,10 @@ type Fault struct {
 	Duplicate       bool                     // perform the call twice; the caller sees the first answer
 	RewriteResponse func(body []byte) []byte // give another answer to a call that succeeded
 	WithholdAnswer  bool                     // perform the call, then cut the connection
+
+	// Before and After are called in the goroutine of a call that is hit, right before it is performed or refused and right after, before it is
+	// answered. The call waits for them: what they do to its caller is done at that moment.
+	Before, After func(Call)
 }
 
 // Faults are the faults planted at an endpoint. Safe for concurrent use.
@@ -74,16 +79,16 @@ func (p *Planted) Hits() int {
 type effects []Fault
 
 // hit finds the faults for a call and counts it against them.
-func (f *Faults) hit(service, op string, body []byte) effects {
+func (f *Faults) hit(c Call) effects {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var found effects
 	for _, p := range f.planted {
 		want := p.fault
 		switch {
-		case want.Service != "" && want.Service != service, want.Operation != "" && want.Operation != op:
+		case want.Service != "" && want.Service != c.Service, want.Operation != "" && want.Operation != c.Operation:
 			continue
-		case want.Times > 0 && p.hits >= want.Times, want.Match != nil && !want.Match(body):
+		case want.Times > 0 && p.hits >= want.Times, want.From != nil && !want.From(c.Caller), want.Match != nil && !want.Match(c.Request):
 			continue
 		}
 		if p.seen++; p.seen > want.Skip {
@@ -95,6 +100,15 @@ func (f *Faults) hit(service, op string, body []byte) effects {
 }
 
 func (e effects) any(is func(Fault) bool) bool { return slices.ContainsFunc(e, is) }
+
+// tell calls a hook of every fault that has it.
+func (e effects) tell(c Call, hook func(Fault) func(Call)) {
+	for _, f := range e {
+		if do := hook(f); do != nil {
+			do(c)
+		}
+	}
+}
 
 // wait waits as long as the faults together say, or until the caller has left.
 func (e effects) wait(ctx context.Context) {

@@ -202,6 +202,28 @@ func (s *System) Kill(name topology.FunctionName, n int) int {
 	return 0
 }
 
+// Caller finds the process that signs its calls with an access key, which is awslocal.Call.Caller, and the function that it runs.
+func (s *System) Caller(accessKey string) (topology.FunctionName, runtimeapi.Process, bool) {
+	for name, program := range s.programs {
+		for _, p := range program.Processes() {
+			if p.EnvironmentID == accessKey {
+				return name, p, true
+			}
+		}
+	}
+	return "", runtimeapi.Process{}, false
+}
+
+// KillCaller ends the process that signs its calls with an access key as kill -9 does, and tells whether there was one.
+func (s *System) KillCaller(accessKey string) bool {
+	for _, program := range s.programs {
+		if program.KillEnvironment(accessKey) {
+			return true
+		}
+	}
+	return false
+}
+
 // AWS is an SDK configuration for this system's endpoint, over in-memory connections.
 func (s *System) AWS() aws.Config {
 	return aws.Config{

@@ -139,6 +139,41 @@ func TestKillTakesWorkersFirst(t *testing.T) {
 	equal(t, "killed of none", p.Kill(0)+p.Kill(-1), 0)
 }
 
+// TestKillEnvironment ends that one alone, which is named by the access key of its process.
+func TestKillEnvironment(t *testing.T) {
+	t.Parallel()
+	var j journal
+	p := program(t, runtimeapi.Options{Log: j.log})
+	f := function(t, p, mapping.FunctionConfig{})
+	errs := make(chan error, 2)
+	for n := range 2 {
+		go func() {
+			_, err := f.Invoke(t.Context(), event{Do: "hang"}.payload())
+			errs <- err
+		}()
+		if !soon(func() bool { return len(j.find("hangs")) == n+1 }) {
+			t.Fatal("it does not run")
+		}
+	}
+	victim, other := p.Processes()[0], p.Processes()[1]
+	variables, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", victim.PID))
+	if err == nil && !strings.Contains(string(variables), "AWS_ACCESS_KEY_ID="+victim.EnvironmentID+"\x00") {
+		t.Errorf("the access key does not tell the environment: %q", variables)
+	}
+	equal(t, "killed", p.KillEnvironment(victim.EnvironmentID), true)
+	equal(t, "killed again", p.KillEnvironment(victim.EnvironmentID), false)
+	if err := <-errs; !errors.Is(err, mapping.ErrCrashed) {
+		t.Errorf("got %v", err)
+	}
+	if left := p.Processes(); len(left) != 1 || left[0] != other {
+		t.Errorf("left: %+v", left)
+	}
+	equal(t, "killed of the rest", p.Kill(2), 1)
+	if err := <-errs; !errors.Is(err, mapping.ErrCrashed) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestMessageOfAKilledProcess comes again and is handled then: the mapping's rules hold for processes as they are.
 func TestMessageOfAKilledProcess(t *testing.T) {
 	t.Parallel()

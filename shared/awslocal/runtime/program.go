@@ -179,9 +179,7 @@ func (p *Program) Processes() []Process {
 // Kill kills up to n processes by SIGKILL, those with an invocation first, and says how many that were. They are gone when it
 // returns. What comes of it is Lambda's business: an invocation fails with Runtime.ExitError, an idle environment is replaced.
 func (p *Program) Kill(n int) int {
-	p.mu.Lock()
-	victims := slices.Clone(p.processes)
-	p.mu.Unlock()
+	victims := p.running()
 	idle := func(v *process) int {
 		if v.api.requestID() == "" {
 			return 1
@@ -189,7 +187,24 @@ func (p *Program) Kill(n int) int {
 		return 0
 	}
 	slices.SortStableFunc(victims, func(a, b *process) int { return idle(a) - idle(b) })
-	victims = victims[:min(max(n, 0), len(victims))]
+	return end(victims[:min(max(n, 0), len(victims))])
+}
+
+// KillEnvironment kills the process of an environment as Kill does, and says whether there was one. A process signs its calls to AWS with the id of
+// its environment as the access key, which tells an endpoint whom to kill.
+func (p *Program) KillEnvironment(id string) bool {
+	other := func(v *process) bool { return v.environmentID != id }
+	return end(slices.DeleteFunc(p.running(), other)) > 0
+}
+
+func (p *Program) running() []*process {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.processes)
+}
+
+// end kills processes all at once and says how many they were.
+func end(victims []*process) int {
 	for _, v := range victims {
 		v.kill()
 	}
@@ -253,7 +268,7 @@ func (p *Program) variables(address, environmentID string) []string {
 		"AWS_LAMBDA_LOG_STREAM_NAME":      time.Now().UTC().Format("2006/01/02") + "/[" + version + "]" + environmentID,
 		"AWS_REGION":                      wire.Region,
 		"AWS_DEFAULT_REGION":              wire.Region,
-		"AWS_ACCESS_KEY_ID":               "local",
+		"AWS_ACCESS_KEY_ID":               environmentID, // in Lambda, too, every environment has one of its own
 		"AWS_SECRET_ACCESS_KEY":           "local",
 		"AWS_SESSION_TOKEN":               "local",
 	} {
