@@ -89,6 +89,26 @@ func TestFailuresAcrossEnvironments(t *testing.T) {
 	}
 }
 
+// A destination with an attempt a minute opens too, also when every attempt is made where nothing is remembered.
+func TestRareAttempts(t *testing.T) {
+	for name, next := range map[string]func(w *world, b *breaker.Breaker) *breaker.Breaker{
+		"one environment":    func(_ *world, b *breaker.Breaker) *breaker.Breaker { return b },
+		"always another one": func(w *world, _ *breaker.Breaker) *breaker.Breaker { return w.environment(0) },
+	} {
+		w := newWorld(t)
+		b := w.environment(0)
+		for range 10 {
+			w.phase(breaker.Closed)
+			w.pass(time.Minute)
+			b = next(w, b)
+			w.batch(b, 1, always(downstream.Retry))
+		}
+		if row := w.store.Row("crm"); row.Phase != breaker.Open {
+			t.Errorf("%s: %+v", name, row)
+		}
+	}
+}
+
 // One environment with a broken network must not close a destination that lives for all others, whoever writes when.
 func TestOneBrokenEnvironmentClosesNothing(t *testing.T) {
 	for _, healthy := range []int{1, 3, 20} {

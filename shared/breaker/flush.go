@@ -293,7 +293,7 @@ func (b *Batch) delta(e *entry, now time.Time) Delta {
 	if e.throttledUntil.After(e.row.ThrottledUntil) && e.throttledUntil.After(now) {
 		delta.ThrottledAt, delta.ThrottledUntil = e.throttledAt, e.throttledUntil
 	}
-	return delta
+	return r.Suspect(e.row, delta, now)
 }
 
 // add writes counts, and opens the breaker if they are excessive and everybody was heard.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/delivery"
@@ -38,6 +39,8 @@ type Row struct {
 
 	Slots  map[Slot]Count // attempts by time, as far as they were written
 	Streak int            // failures since the last success, as far as they were written
+	// SuspectSince is when what was written became half-way excessive, by the clock of who wrote it; zero: it is not.
+	SuspectSince time.Time
 
 	ThrottledAt    time.Time // when the destination asked to be left alone
 	ThrottledUntil time.Time // until when
@@ -55,7 +58,7 @@ type Rules struct {
 	Percent int
 	// Window is the time in which they are counted. Default 60 s.
 	Window time.Duration
-	// Notice is how long an environment must have known that a destination is in trouble before it may open the breaker: the time that others need to
+	// Notice is how long it must have been known that a destination is in trouble before anybody may open the breaker: the time that others need to
 	// learn of it and to say what they have seen. Must be more than Config.MaxAge and the second that a read may be behind. Longer costs attempts at the beginning
 	// of an outage; shorter lets one broken environment close a destination to all. Default 7 s.
 	Notice time.Duration
@@ -188,19 +191,55 @@ func (c Count) share(attempts, percent int) bool {
 	return n >= attempts && c.Failures*100 >= n*percent
 }
 
+// suspect says whether a closed destination is half-way to being left alone.
+func (r Rules) suspect(row Row, now time.Time) bool {
+	c := r.Counted(row, now)
+	return row.Phase == Closed && (row.Streak*2 >= r.Streak || c.Failures*2 >= r.Attempts && c.Failures*200 >= (c.Successes+c.Failures)*r.Percent)
+}
+
 // Everybody says whether environments must write successes too, so that the counts are those of all: half-way to being excessive, and during
 // recovery. At other times a batch without a failure writes nothing.
 func (r Rules) Everybody(row Row, now time.Time) bool {
-	if row.Phase != Closed {
-		return false
-	}
-	c := r.Counted(row, now)
-	return row.Streak*2 >= r.Streak || c.Failures*2 >= r.Attempts && c.Failures*200 >= (c.Successes+c.Failures)*r.Percent || r.recovering(row, now)
+	return r.suspect(row, now) || r.recovering(row, now)
 }
 
-// MayOpen says whether an environment that has known since knownSince that everybody writes successes may open the breaker.
+// Suspect completes what is to be added to a row, as it was last seen, by since when the row is suspect then. Who has not seen that it was
+// begins anew, which is later than the truth, never earlier.
+func (r Rules) Suspect(seen Row, d Delta, now time.Time) Delta {
+	if r.suspect(seen.plus(d), now) {
+		d.SuspectSince, d.Afresh = now, !r.suspect(seen, now)
+	}
+	return d
+}
+
+// plus is the row with the counts of a delta.
+func (row Row) plus(d Delta) Row {
+	sum := map[Slot]Count{}
+	maps.Copy(sum, row.Slots)
+	for s, c := range d.Slots {
+		sum[s] = Count{sum[s].Successes + c.Successes, sum[s].Failures + c.Failures}
+	}
+	if d.Succeeded {
+		row.Streak = 0
+	}
+	row.Slots, row.Streak = sum, row.Streak+d.Streak
+	return row
+}
+
+// MayOpen says whether an environment that has known since knownSince (zero: it has not) that everybody writes successes may open the breaker. What the row says
+// of that time counts too, less what clocks may differ by.
 func (r Rules) MayOpen(row Row, knownSince, now time.Time) bool {
-	return row.Phase == Closed && !knownSince.IsZero() && now.Sub(knownSince) >= r.Notice && r.Excessive(row, now)
+	known := time.Duration(0)
+	if !knownSince.IsZero() {
+		known = now.Sub(knownSince)
+	}
+	if !row.SuspectSince.IsZero() {
+		known = max(known, now.Sub(row.SuspectSince)-2*r.ClockSkew)
+	}
+	if r.recovering(row, now) {
+		known = max(known, now.Sub(row.RecoveringSince)-2*r.ClockSkew)
+	}
+	return row.Phase == Closed && known >= r.Notice && r.Excessive(row, now)
 }
 
 // Kind says why a delivery is held.

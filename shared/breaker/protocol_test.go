@@ -67,12 +67,45 @@ func TestWhatIsExcessive(t *testing.T) {
 				t.Errorf("%s, known for %v: may open is %v", name, knows, got)
 			}
 		}
-		if r.MayOpen(test.row, time.Time{}, noon) {
+		if got := r.MayOpen(test.row, time.Time{}, noon); got && test.row.RecoveringSince.IsZero() {
 			t.Errorf("%s: may open although nobody was asked", name)
+		}
+		for since, want := range map[time.Duration]bool{16 * time.Second: false, 17 * time.Second: test.excessive} {
+			row := test.row
+			row.SuspectSince = noon.Add(-since)
+			if got := r.MayOpen(row, time.Time{}, noon); got != want {
+				t.Errorf("%s, suspect for %v: may open is %v", name, since, got)
+			}
 		}
 		test.row.Phase = breaker.Open
 		if r.MayOpen(test.row, noon.Add(-time.Hour), noon) || r.Everybody(test.row, noon) {
 			t.Errorf("%s: is open, and opens again or counts successes", name)
+		}
+	}
+}
+
+func TestSinceWhenItIsSuspect(t *testing.T) {
+	r := rules(t)
+	failures := func(n int) breaker.Delta {
+		return breaker.Delta{Slots: slots(r, noon, counts{0: {Failures: n}}), Streak: n}
+	}
+	success := breaker.Delta{Slots: slots(r, noon, counts{0: {Successes: 20}}), Succeeded: true}
+	some := breaker.Row{Slots: slots(r, noon, counts{0: {Failures: 5}}), Streak: 5, SuspectSince: noon.Add(-time.Minute)}
+	for name, test := range map[string]struct {
+		seen            breaker.Row
+		add             breaker.Delta
+		suspect, afresh bool
+	}{
+		"begins":             {breaker.Row{}, failures(5), true, true},
+		"not yet":            {breaker.Row{}, failures(4), false, false},
+		"begins with others": {breaker.Row{Streak: 4}, failures(1), true, true},
+		"goes on":            {some, failures(1), true, false},
+		"ends":               {some, success, false, false},
+		"old, and unseen":    {breaker.Row{SuspectSince: noon.Add(-time.Hour)}, failures(5), true, true},
+	} {
+		d := r.Suspect(test.seen, test.add, noon)
+		if d.SuspectSince.IsZero() == test.suspect || d.Afresh != test.afresh || test.suspect && !d.SuspectSince.Equal(noon) {
+			t.Errorf("%s: %v, afresh %v", name, d.SuspectSince, d.Afresh)
 		}
 	}
 }

@@ -25,8 +25,11 @@ type Delta struct {
 	Succeeded bool
 	// ThrottledUntil, unless zero, is written with ThrottledAt, unless the row has a later one: then the whole Delta is refused.
 	ThrottledAt, ThrottledUntil time.Time
-	Remove                      []Slot // that nobody counts any more; none of Slots
-	At                          time.Time
+	// SuspectSince is written if the row has none, or whatever it has with Afresh; zero: the row's is removed.
+	SuspectSince time.Time
+	Afresh       bool
+	Remove       []Slot // that nobody counts any more; none of Slots
+	At           time.Time
 }
 
 // Store keeps the rows. The driver for DynamoDB is shared/breaker/dynamo, one in memory is in shared/breaker/breakertest; both pass the suite there.

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"an empty store", testEmpty},
 		{"counts are added", testAdd},
 		{"counts of another turn are refused", testAddRefused},
+		{"since when a row is suspect", testSuspect},
 		{"of two throttles the later one stays", testThrottle},
 		{"a move replaces the row", testMove},
 		{"a move on another turn is refused", testMoveRefused},
@@ -59,7 +60,7 @@ const slot breaker.Slot = 358_000_000
 
 func full() breaker.Row {
 	return breaker.Row{Turn: 1, Phase: breaker.Probing, Until: at.Add(time.Second), Probe: "delivery-1", Trips: 3, RecoveringSince: at.Add(-time.Hour),
-		Slots: map[breaker.Slot]breaker.Count{slot: {Successes: 1, Failures: 2}, slot + 1: {Failures: 4}}, Streak: 5,
+		Slots: map[breaker.Slot]breaker.Count{slot: {Successes: 1, Failures: 2}, slot + 1: {Failures: 4}}, Streak: 5, SuspectSince: at.Add(-time.Minute),
 		ThrottledAt: at.Add(time.Minute), ThrottledUntil: at.Add(2 * time.Minute), At: at}
 }
 
@@ -126,6 +127,28 @@ func testAddRefused(t *testing.T, h Harness) {
 		}
 	}
 	holds(t, h, "crm", full())
+}
+
+func testSuspect(t *testing.T, h Harness) {
+	for i, step := range []struct {
+		since  time.Time
+		afresh bool
+		want   time.Time
+	}{
+		{},
+		{since: at, want: at},
+		{since: at.Add(time.Second), want: at},
+		{since: at.Add(time.Second), afresh: true, want: at.Add(time.Second)},
+		{},
+		{since: at, afresh: true, want: at},
+	} {
+		got, err := h.Store.Add(t.Context(), "crm", breaker.Delta{SuspectSince: step.since, Afresh: step.afresh, At: at})
+		ok(t, err)
+		if !reflect.DeepEqual(got, breaker.Row{SuspectSince: step.want, At: at}) {
+			t.Fatalf("step %d: %+v", i, got)
+		}
+		holds(t, h, "crm", got)
+	}
 }
 
 func testThrottle(t *testing.T, h Harness) {

@@ -139,6 +139,9 @@ func (m *Memory) Add(_ context.Context, destination string, d breaker.Delta) (br
 		row.Streak = 0
 	}
 	row.Streak += d.Streak
+	if d.Afresh || d.SuspectSince.IsZero() || row.SuspectSince.IsZero() {
+		row.SuspectSince = d.SuspectSince
+	}
 	if !d.ThrottledUntil.IsZero() {
 		row.ThrottledAt, row.ThrottledUntil = d.ThrottledAt, d.ThrottledUntil
 	}
@@ -199,7 +202,7 @@ func stored(row breaker.Row) breaker.Row {
 	if len(row.Slots) == 0 {
 		row.Slots = nil
 	}
-	for _, t := range []*time.Time{&row.Until, &row.RecoveringSince, &row.ThrottledAt, &row.ThrottledUntil, &row.At} {
+	for _, t := range []*time.Time{&row.Until, &row.RecoveringSince, &row.SuspectSince, &row.ThrottledAt, &row.ThrottledUntil, &row.At} {
 		if !t.IsZero() {
 			*t = time.UnixMilli(t.UnixMilli())
 		}

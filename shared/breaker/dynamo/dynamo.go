@@ -3,7 +3,7 @@
 // # Table
 //
 // Partition key "part" (S), sort key "row" (S). All rows lie in the partition "health", under the id of their destination, so that one Query reads them.
-// Attributes: turn, trips, streak (N); phase, probe (S); until, recoveringSince, throttledAt, throttledUntil, at (N, milliseconds since 1970); and for each slot of
+// Attributes: turn, trips, streak (N); phase, probe (S); until, recoveringSince, suspectSince, throttledAt, throttledUntil, at (N, milliseconds since 1970); and for each slot of
 // the window with attempts in it "s#NUMBER" and "f#NUMBER" (N), the successes and failures. What is nothing has no attribute. A row has at most some 700
 // bytes. A healthy destination's row is never deleted: it shrinks to its turn.
 //
@@ -111,6 +111,14 @@ func (s *Store) Add(ctx context.Context, destination string, d breaker.Delta) (b
 	default:
 		u.remove(attrStreak)
 	}
+	switch {
+	case d.SuspectSince.IsZero():
+		u.remove(attrSuspectSince)
+	case d.Afresh:
+		u.set(attrSuspectSince, num(d.SuspectSince.UnixMilli()))
+	default:
+		u.setOnce(attrSuspectSince, num(d.SuspectSince.UnixMilli()))
+	}
 	u.set(attrAt, num(d.At.UnixMilli()))
 	u.ifTurn(d.Turn)
 	if !d.ThrottledUntil.IsZero() {
@@ -124,7 +132,7 @@ func (s *Store) Add(ctx context.Context, destination string, d breaker.Delta) (b
 
 // fields are all attributes of a row that are not counts.
 var fields = [...]string{
-	attrPhase, attrUntil, attrProbe, attrTrips, attrRecoveringSince, attrStreak, attrThrottledAt, attrThrottledUntil, attrAt,
+	attrPhase, attrUntil, attrProbe, attrTrips, attrRecoveringSince, attrStreak, attrSuspectSince, attrThrottledAt, attrThrottledUntil, attrAt,
 }
 
 // Move implements breaker.Store with an UpdateItem that sets what next has and removes what it has not.
@@ -188,6 +196,11 @@ func (u *update) value(v types.AttributeValue) string {
 
 func (u *update) set(attribute string, v types.AttributeValue) {
 	u.sets = append(u.sets, u.name(attribute)+" = "+u.value(v))
+}
+
+func (u *update) setOnce(attribute string, v types.AttributeValue) {
+	name := u.name(attribute)
+	u.sets = append(u.sets, name+" = if_not_exists("+name+", "+u.value(v)+")")
 }
 
 func (u *update) add(attribute string, n int) {

@@ -24,6 +24,7 @@ const (
 	attrTrips           = "trips"
 	attrRecoveringSince = "recoveringSince"
 	attrStreak          = "streak"
+	attrSuspectSince    = "suspectSince"
 	attrThrottledAt     = "throttledAt"
 	attrThrottledUntil  = "throttledUntil"
 	attrAt              = "at"
@@ -70,6 +71,7 @@ func encode(r breaker.Row) attributes {
 	numbers(attrStreak, r.Streak)
 	times(attrUntil, r.Until)
 	times(attrRecoveringSince, r.RecoveringSince)
+	times(attrSuspectSince, r.SuspectSince)
 	times(attrThrottledAt, r.ThrottledAt)
 	times(attrThrottledUntil, r.ThrottledUntil)
 	times(attrAt, r.At)
@@ -85,7 +87,7 @@ func decode(item attributes) breaker.Row {
 	r := breaker.Row{
 		Turn: integer(item, attrTurn), Phase: breaker.Phase(text(item, attrPhase)), Until: instant(item, attrUntil), Probe: delivery.ID(text(item, attrProbe)),
 		Trips: int(integer(item, attrTrips)), RecoveringSince: instant(item, attrRecoveringSince), Streak: int(integer(item, attrStreak)),
-		ThrottledAt: instant(item, attrThrottledAt), ThrottledUntil: instant(item, attrThrottledUntil), At: instant(item, attrAt),
+		SuspectSince: instant(item, attrSuspectSince), ThrottledAt: instant(item, attrThrottledAt), ThrottledUntil: instant(item, attrThrottledUntil), At: instant(item, attrAt),
 	}
 	if r.Phase != breaker.Open && r.Phase != breaker.Probing {
 		r.Phase = breaker.Closed

@@ -23,6 +23,8 @@ import (
 	"github.com/waybillhq/waybill/shared/breaker"
 	"github.com/waybillhq/waybill/shared/breaker/breakertest"
 	"github.com/waybillhq/waybill/shared/breaker/dynamo"
+	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/downstream"
 )
 
 const table = "registry"
@@ -134,6 +136,77 @@ func TestLostAnswers(t *testing.T) {
 	calls := db.endpoint.Counts().Since(before).Total("dynamodb").Attempted
 	if row, getErr := s.Get(t.Context(), "erp"); !errors.Is(err, breaker.ErrUnknown) || row.Streak != 1 || getErr != nil || calls != 1 || lost.Hits() != 1 {
 		t.Errorf("add: %v; %+v after %d calls, %v", err, row, calls, getErr)
+	}
+}
+
+// TestBreaker takes a destination through all its phases over the real wire protocol.
+func TestBreaker(t *testing.T) {
+	db := openDatabase(t)
+	now := at
+	environment := func() *breaker.Breaker {
+		b, err := breaker.New(breaker.Config{Store: db.store(t), Now: func() time.Time { return now }, OnProblem: func(err error) { t.Error(err) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	one, two := environment(), environment()
+	batch := func(b *breaker.Breaker, v downstream.Verdict, after time.Duration) breaker.Report {
+		t.Helper()
+		in := b.Begin()
+		for _, id := range []delivery.ID{"a", "b", "c", "d"} {
+			in.Record("crm", in.Gate(t.Context(), "crm", id), v, after)
+		}
+		report, err := in.End(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report
+	}
+	writes := func() float64 { return db.endpoint.Counts().Total("dynamodb").Units.Write }
+	for range 60 {
+		batch(one, downstream.Delivered, 0)
+		now = now.Add(time.Second)
+	}
+	if got := writes(); got != 0 {
+		t.Errorf("a healthy destination has cost %v write units", got)
+	}
+	batch(one, downstream.Throttle, 10*time.Second)
+	if r := batch(one, downstream.Delivered, 0); r.Throttled != 4 {
+		t.Errorf("throttled: %+v", r)
+	}
+	now = now.Add(10 * time.Second)
+	failed := 0
+	for r := (breaker.Report{}); r.Opened == 0 && failed < 20; failed++ {
+		r = batch(one, downstream.Retry, 0)
+		batch(two, downstream.Retry, 0)
+		now = now.Add(time.Second)
+	}
+	if got := writes(); failed > 9 || got > float64(3+2*failed) {
+		t.Errorf("open after %d batches and %v write units", failed, got)
+	}
+	if r := batch(two, downstream.Delivered, 0); r.Held != 4 {
+		t.Errorf("open: %+v", r)
+	}
+	now = now.Add(36 * time.Second)
+	if r := batch(two, downstream.Retry, 0); r.Probes != 1 || r.Held != 3 || r.Opened != 1 {
+		t.Errorf("probe fails: %+v", r)
+	}
+	now = now.Add(72 * time.Second)
+	if r := batch(one, downstream.Delivered, 0); r.Probes != 1 || r.Held != 3 || r.Recovered != 1 {
+		t.Errorf("probe succeeds: %+v", r)
+	}
+	now = now.Add(5 * time.Second)
+	if may, most := two.Permit(t.Context(), "crm"); !may || most != 10 {
+		t.Errorf("permit %v, %d", may, most)
+	}
+	for range 30 {
+		batch(two, downstream.Delivered, 0)
+		now = now.Add(time.Minute)
+	}
+	row, err := db.store(t).Get(t.Context(), "crm")
+	if bare := (breaker.Row{Turn: row.Turn, At: row.At}); err != nil || !reflect.DeepEqual(row, bare) {
+		t.Errorf("after half an hour: %+v, %v", row, err)
 	}
 }
 
