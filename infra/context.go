@@ -13,7 +13,7 @@ import (
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
-// read makes props from CDK's context. The keys stage, profile, name and destinations are words, as `-c stage=prod` gives them; what else a stage
+// read makes props from CDK's context. The keys stage, profile, name, destinations and alarmEmail are words, as `-c stage=prod` gives them; what else a stage
 // is to have stands under its name, dev or prod, in cdk.json. All that cannot be read is reported at once; whether what was read makes
 // sense is for the stack to say.
 func read(context func(key string) any) (id string, props stack.Props, err error) {
@@ -29,6 +29,9 @@ func read(context func(key string) any) (id string, props stack.Props, err error
 		r.options(string(stage), &props.Options)
 	}
 	props.Destinations = r.word("destinations", props.Destinations)
+	if email := r.word("alarmEmail", ""); email != "" && !slices.Contains(props.Alarms.Email, email) {
+		props.Alarms.Email = append(props.Alarms.Email, email)
+	}
 	return id, props, errors.Join(r.problems...)
 }
 

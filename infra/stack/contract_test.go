@@ -98,6 +98,11 @@ func (c contract) resources() document {
 	if c.Network != nil {
 		maps.Copy(all, c.networkResources())
 	}
+	maps.Copy(all, c.queryResources())
+	if c.tells() {
+		maps.Copy(all, c.alarmResources())
+		maps.Copy(all, c.topicResources())
+	}
 	return all
 }
 
@@ -220,6 +225,9 @@ func (c contract) keyResource() document {
 	}
 	for _, account := range c.Senders.Accounts {
 		send(document{"AWS": root(account)})
+	}
+	if c.tells() {
+		statements = append(statements, publishing("kms:Decrypt", "kms:GenerateDataKey*"))
 	}
 	return c.kept(resource("AWS::KMS::Key", document{
 		"Description": "Waybill: queues, tables and logs", "EnableKeyRotation": true,
@@ -543,6 +551,9 @@ func (c contract) outputs() document {
 	}
 	for i := range c.addresses() {
 		output(fmt.Sprintf("EgressAddress%d", i+1), attribute(fmt.Sprintf("network/address-%d", i+1), "PublicIp"), "Address that deliveries come from")
+	}
+	if c.tells() {
+		output("AlarmTopicArn", ref(topicID), "ARN of the topic on which alarms are published")
 	}
 	return all
 }

@@ -62,6 +62,7 @@ func (b *builder) addFunction(scope constructs.Construct, f topology.Function) a
 		props.SecurityGroups = &[]awsec2.ISecurityGroup{b.network.group}
 	}
 	fn := awslambda.NewFunction(scope, jsii.String("function"), props)
+	b.functions[f.Name], b.logs[f.Name] = fn, logs
 	return b.addAlias(scope, f, fn)
 }
 

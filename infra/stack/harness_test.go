@@ -71,7 +71,7 @@ func variants() map[string]stack.Props {
 	for _, stage := range []stack.Stage{stack.Dev, stack.Prod} {
 		for _, profile := range []topology.Profile{topology.LowLatency, topology.HighVolume} {
 			name := fmt.Sprintf("%s, %s", stage, profile)
-			all[name] = stack.Props{Stage: stage, Topology: topology.New(profile)}
+			all[name] = stack.Props{Stage: stage, Topology: topology.New(profile), Options: least(stage)}
 			all[name+", everything"] = stack.Props{Stage: stage, Topology: topology.New(profile), Options: everything()}
 			for option, set := range options() {
 				props := all[name]
@@ -81,6 +81,14 @@ func variants() map[string]stack.Props {
 		}
 	}
 	return all
+}
+
+// least are the options without which a stage cannot be had.
+func least(stage stack.Stage) stack.Options {
+	if stage == stack.Prod {
+		return stack.Options{Alarms: stack.Alarms{Email: []string{"oncall@example.com"}}}
+	}
+	return stack.Options{}
 }
 
 // options set one option each. Their names are those in cdk.json, or begin with them.
@@ -105,6 +113,16 @@ func options() map[string]func(*stack.Options) {
 		"network, larger": func(o *stack.Options) {
 			o.Network = &stack.Network{CIDR: netip.MustParsePrefix("172.16.0.0/20"), Gateways: 2, Allocations: []string{"eipalloc-0a", "eipalloc-0b"}}
 		},
+		"alarms": func(o *stack.Options) { o.Alarms = called() },
+	}
+}
+
+func called() stack.Alarms {
+	return stack.Alarms{
+		Email: []string{"oncall@example.com", "second@example.com"}, HTTPS: []string{"https://pager.example.com/waybill"},
+		Slack:    []stack.Slack{{Workspace: "T0123ABCD", Channel: "C0123ABCD"}, {Workspace: "T0123ABCD", Channel: "G0123ABCD"}},
+		Runbooks: "https://wiki.example.com/waybill",
+		Mute:     []stack.Mute{{When: "cron(0 2 * * SUN)", For: "PT2H", Timezone: "Europe/Berlin"}, {When: "at(2026-12-01T02:00)", For: "P1DT12H"}},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/topology"
@@ -42,6 +43,50 @@ type Options struct {
 	// Network puts the functions that call destinations into a network of their own, so that receivers see fixed addresses. nil: no
 	// network, and any of AWS's addresses.
 	Network *Network `json:"network"`
+	// Alarms says who is called when a human is needed. In prod somebody must be; in dev nobody is by default, and then there are no alarms, which
+	// would cost more than all the rest.
+	Alarms Alarms `json:"alarms"`
+}
+
+// Alarms are who is called, where what to do can be read, and when to be silent.
+type Alarms struct {
+	Email []string `json:"email"` // addresses; each is asked by AWS whether it wants this
+	HTTPS []string `json:"https"` // URLs, such as those of a pager; each must confirm the subscription
+	Slack []Slack  `json:"slack"` // channels of workspaces that Amazon Q Developer in chat applications was let into once, by hand
+	// Runbooks is the URL of the folder with the runbooks, for links in alarms. "": those of the public repository.
+	Runbooks string `json:"runbooks"`
+	Mute     []Mute `json:"mute"` // announced maintenance
+}
+
+// Slack is a channel.
+type Slack struct {
+	Workspace string `json:"workspace"` // its id, T…
+	Channel   string `json:"channel"`   // its id, C…
+}
+
+// Mute is a time at which nobody is called.
+type Mute struct {
+	When     string `json:"when"`     // at(2026-12-01T02:00), or cron(0 2 * * SUN) for each Sunday
+	For      string `json:"for"`      // an ISO 8601 duration, from PT1M to P15D
+	Timezone string `json:"timezone"` // of When; "": UTC
+}
+
+// any says whether anybody is called.
+func (a Alarms) any() bool { return len(a.Email)+len(a.HTTPS)+len(a.Slack) > 0 }
+
+// runbooks is the folder with the runbooks, a slash at its end.
+func (a Alarms) runbooks() string {
+	if a.Runbooks == "" {
+		return documents
+	}
+	return strings.TrimSuffix(a.Runbooks, "/") + "/"
+}
+
+func (m Mute) timezone() string {
+	if m.Timezone == "" {
+		return "UTC"
+	}
+	return m.Timezone
 }
 
 // Senders are who may put messages on the ingress queue.

@@ -1,8 +1,8 @@
-// Package stack turns the topology into a CloudFormation template: every queue, table and function of it, and nothing else.
+// Package stack turns the topology into a CloudFormation template: every queue, table, function and alarm of it, and nothing else.
 //
 // It ranges over the topology and repeats none of it; what it adds are the properties that every resource of a kind shares, such as
 // encryption, retention, tracing and the narrowest permissions. A Stage chooses how much is kept and guarded, Options what an operator
-// may choose. No resource has a physical name, so that any number of stacks fit into one account. Synthesis looks nothing up, neither in
+// may choose. No resource has a physical name but those that people read, alarms and saved queries, which begin with the stack's: any number of stacks fit into one account. Synthesis looks nothing up, neither in
 // an account nor in the environment.
 //
 // CDK's engine is one process behind a pipe: a program builds its stacks in one goroutine.
@@ -15,10 +15,13 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsdynamodb"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/waybillhq/waybill/infra/runbooks"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -36,7 +39,8 @@ type Props struct {
 // has been added.
 func New(scope constructs.Construct, id string, props Props) (awscdk.Stack, error) {
 	props.Topology = props.effective()
-	if err := props.validate(); err != nil {
+	books, err := props.validate()
+	if err != nil {
 		return nil, fmt.Errorf("stack %s cannot be synthesised:\n%w", id, err)
 	}
 	code, err := props.pack()
@@ -52,29 +56,36 @@ func New(scope constructs.Construct, id string, props Props) (awscdk.Stack, erro
 			// CloudFormation hands them down to every resource that can have tags, and so to the bill.
 			Tags: &map[string]*string{"waybill:stage": jsii.String(string(props.Stage))},
 		}),
-		props: props, set: set, code: code,
-		queues: map[topology.QueueName]awssqs.Queue{},
-		tables: map[topology.TableName]awsdynamodb.TableV2{},
+		props: props, set: set, code: code, runbooks: books,
+		queues:    map[topology.QueueName]awssqs.Queue{},
+		tables:    map[topology.TableName]awsdynamodb.TableV2{},
+		functions: map[topology.FunctionName]awslambda.Function{},
+		logs:      map[topology.FunctionName]awslogs.LogGroup{},
 	}
 	b.addKey()
 	b.addQueues()
 	b.addTables()
 	b.addNetwork()
 	b.addFunctions()
+	b.addQueries()
+	b.addAlarms()
 	return b.Stack, nil
 }
 
-// builder adds the resources of one stack, kind by kind: functions find the queues, tables, key and network there.
+// builder adds the resources of one stack, kind by kind: functions find the queues, tables, key and network there, alarms all of them.
 type builder struct {
 	awscdk.Stack
 
-	props   Props
-	set     settings
-	code    string     // packed, one folder per function
-	key     awskms.Key // nil: the keys of AWS
-	queues  map[topology.QueueName]awssqs.Queue
-	tables  map[topology.TableName]awsdynamodb.TableV2
-	network *network // nil: Lambda's own
+	props     Props
+	set       settings
+	code      string     // packed, one folder per function
+	key       awskms.Key // nil: the keys of AWS
+	queues    map[topology.QueueName]awssqs.Queue
+	tables    map[topology.TableName]awsdynamodb.TableV2
+	network   *network // nil: Lambda's own
+	functions map[topology.FunctionName]awslambda.Function
+	logs      map[topology.FunctionName]awslogs.LogGroup
+	runbooks  map[topology.PageName]runbooks.Runbook
 }
 
 // removal says what becomes of a resource that holds something when it leaves the stack. A creation that fails leaves nothing behind.

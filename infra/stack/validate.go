@@ -13,11 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybillhq/waybill/infra/runbooks"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
-// validate reports all that is wrong at once, each with what to do. It needs neither Node nor CDK.
-func (p Props) validate() error {
+// validate reports all that is wrong at once, each with what to do, and gives the runbooks. It needs neither Node nor CDK.
+func (p Props) validate() (map[topology.PageName]runbooks.Runbook, error) {
 	v := &violations{}
 	v.addError(p.Topology.Validate())
 	if p.Stage != Dev && p.Stage != Prod {
@@ -35,7 +36,9 @@ func (p Props) validate() error {
 	v.tables(p)
 	v.functions(p)
 	v.network(p.Network)
-	return errors.Join(v.found...)
+	v.alarms(p)
+	books := v.readRunbooks(p.Topology)
+	return books, errors.Join(v.found...)
 }
 
 type violations struct{ found []error }
@@ -325,5 +328,47 @@ func (v *violations) network(n *Network) {
 	v.each("network.allocations", n.Allocations, addressForm, "eipalloc-0123456789abcdef0")
 	if given := len(n.Allocations); given != 0 && given != n.gateways() {
 		v.add("network.allocations: %d for %d gateways: name one for each, or none", given, n.gateways())
+	}
+}
+
+// Forms of what an alarm is sent to, and of when it is not.
+var (
+	emailForm     = regexp.MustCompile(`^[^@\s]+@[^@\s]+\.[^@\s.]+$`)
+	httpsForm     = regexp.MustCompile(`^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[^\s]*)?$`)
+	workspaceForm = regexp.MustCompile(`^T[A-Z0-9]{8,}$`)
+	channelForm   = regexp.MustCompile(`^[CG][A-Z0-9]{8,}$`)
+	whenForm      = regexp.MustCompile(`^(at\([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}\)|cron\([0-9*,-]+ [0-9*,-]+ [0-9*,-]+ [A-Z0-9*,-]+ [A-Z0-9*,-]+\))$`)
+	lengthForm    = regexp.MustCompile(`^P(([1-9]|1[0-5])D)?(T([0-9]{1,3}H)?([0-9]{1,4}M)?)?$`)
+	timezoneForm  = regexp.MustCompile(`^[A-Za-z]+([/_+-][A-Za-z0-9]+)*$`)
+)
+
+func (v *violations) alarms(p Props) {
+	a := p.Alarms
+	if p.Stage == Prod && !a.any() {
+		v.add("alarms: in prod somebody must be called: give alarms.email, alarms.https or alarms.slack, or on the command line -c alarmEmail=oncall@example.com")
+	}
+	v.each("alarms.email", a.Email, emailForm, "oncall@example.com")
+	v.each("alarms.https", a.HTTPS, httpsForm, "https://pager.example.com/waybill")
+	channels := make([]string, len(a.Slack))
+	for i, s := range a.Slack {
+		channels[i] = s.Channel
+		if !workspaceForm.MatchString(s.Workspace) {
+			v.add("alarms.slack, workspace: %q: write its id, as in T0123ABCD", s.Workspace)
+		}
+	}
+	v.each("alarms.slack, channel", channels, channelForm, "C0123ABCD")
+	if a.Runbooks != "" && !httpsForm.MatchString(a.Runbooks) {
+		v.add("alarms.runbooks: %q: write the URL of a folder, as in %s", a.Runbooks, documents)
+	}
+	for _, m := range a.Mute {
+		if !whenForm.MatchString(m.When) {
+			v.add("alarms.mute, when: %q: write at(2026-12-01T02:00) for once, or cron(0 2 * * SUN) for each Sunday", m.When)
+		}
+		if !lengthForm.MatchString(m.For) || strings.HasSuffix(m.For, "P") || strings.HasSuffix(m.For, "T") {
+			v.add("alarms.mute, for: %q: write a duration of at most 15 days, as in PT2H or P1DT12H", m.For)
+		}
+		if !timezoneForm.MatchString(m.timezone()) {
+			v.add("alarms.mute, timezone: %q: write its name, as in Europe/Berlin", m.Timezone)
+		}
 	}
 }
