@@ -48,6 +48,7 @@ type Rig struct {
 	Sink     *Sink
 	Written  *Counter // bytes of logs and metrics that the functions wrote
 
+	tables  tables
 	shape   Shape
 	ingress *sqs.Queue
 	padding string
@@ -87,7 +88,7 @@ func Start(shape Shape, expected int) (*Rig, error) {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	cfg := system.Config{
 		Topology: r.Topology, Destinations: document, EgressAllow: "loopback", Stopped: true,
-		Logger: slog.New(slog.NewJSONHandler(r.Written, nil)), Metrics: r.Written,
+		Logger: slog.New(slog.NewJSONHandler(r.Written, nil)), Metrics: r.Written, Observe: r.tables.observe,
 	}
 	if shape.InMemory {
 		cfg.Dial = r.Sink.Dial

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// patience is how long nothing may arrive before a run is given up.
-const patience = 40 * time.Second
+// Patience is how long nothing may arrive before a run is given up.
+const Patience = 40 * time.Second
 
 // warmUp is the share of a closed loop that is not measured: pollers start, connections open.
 const warmUp = 0.2
@@ -58,7 +58,7 @@ func ClosedLoop(t Target, events, ahead int) (Result, error) {
 			}
 		}
 	})
-	err := t.sink().Wait(skipped, patience)
+	err := t.sink().Wait(skipped, Patience)
 	if err != nil {
 		return Result{}, give(&failure, err)
 	}
@@ -67,7 +67,7 @@ func ClosedLoop(t Target, events, ahead int) (Result, error) {
 		return Result{}, give(&failure, err)
 	}
 	began, from := time.Now(), t.sink().Count()
-	err = t.sink().Wait(total, patience)
+	err = t.sink().Wait(total, Patience)
 	took := time.Since(began)
 	cpu, profile, meterErr := m.stop()
 	if err = errors.Join(err, meterErr); err != nil {
@@ -111,7 +111,7 @@ func OpenLoop(t Target, rate float64, warmUp, measured time.Duration, hanging fu
 	began := make(chan *meter, 1)
 	go as(partProducer, func(context.Context) { failed <- produce(t, due, first, began, hanging, every) })
 	m := <-began
-	err := t.sink().Wait(events*t.FanOut(), patience)
+	err := t.sink().Wait(events*t.FanOut(), Patience)
 	cpu, profile, meterErr := CPU{}, []byte(nil), error(nil)
 	if m != nil {
 		cpu, profile, meterErr = m.stop()
@@ -178,7 +178,7 @@ func Backlog(r *Rig, events int) (Result, error) {
 	}
 	began := time.Now()
 	r.Resume()
-	err = r.Sink.Wait(events*r.FanOut(), patience)
+	err = r.Sink.Wait(events*r.FanOut(), Patience)
 	took := time.Since(began)
 	cpu, profile, meterErr := m.stop()
 	if err = errors.Join(err, meterErr); err != nil {
@@ -215,13 +215,13 @@ func Footprint(r *Rig, events int, look func(Memory)) error {
 				return err
 			}
 		}
-		if err := r.Sink.Wait(memoryStep, patience); err != nil {
+		if err := r.Sink.Wait(memoryStep, Patience); err != nil {
 			return err
 		}
 		var now runtime.MemStats
 		runtime.ReadMemStats(&now)
 		peak = max(peak, now.HeapAlloc)
-		if err := r.settled(); err != nil {
+		if err := r.Settled(); err != nil {
 			return err
 		}
 		r.System.Tables.Sweep(time.Now().Add(10 * 365 * 24 * time.Hour))
@@ -237,11 +237,11 @@ func Footprint(r *Rig, events int, look func(Memory)) error {
 	return nil
 }
 
-// settled waits until the functions have nothing left to do.
-func (r *Rig) settled() error {
-	for end := time.Now().Add(patience); r.System.Busy() > 0; rest(2 * time.Millisecond) {
+// Settled waits until the functions have nothing left to do.
+func (r *Rig) Settled() error {
+	for end := time.Now().Add(Patience); r.System.Busy() > 0; rest(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			return fmt.Errorf("after %v there is still work for the functions", patience)
+			return fmt.Errorf("after %v there is still work for the functions", Patience)
 		}
 	}
 	return nil
