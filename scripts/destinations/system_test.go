@@ -140,7 +140,9 @@ func (w *world) got(destination string) string {
 // them when it is resumed, each once; a neighbour notices nothing. What is held for a destination that was removed can be let go too.
 func TestRunningSystemFollows(t *testing.T) {
 	inWorld(t, func(w *world) {
-		out, err := secretsmanager.NewFromConfig(w.AWS()).CreateSecret(w.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("hook"), SecretString: aws.String(secret)})
+		out, err := secretsmanager.NewFromConfig(w.AWS()).CreateSecret(w.t.Context(), &secretsmanager.CreateSecretInput{
+			Name: aws.String("hook"), SecretString: aws.String(secret),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

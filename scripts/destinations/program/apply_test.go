@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsdynamodb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	awssecrets "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
@@ -124,7 +127,8 @@ func TestTwoOperatorsApply(t *testing.T) {
 		}
 		running.Wait()
 		first, second := operators[0], operators[1]
-		if first.status != 0 || second.status != 1 || !strings.Contains(second.errs.String(), "nothing was applied: somebody else was faster, and in force is version 2, applied 2026-11-22T09:00:00Z by anna") ||
+		const told = "nothing was applied: somebody else was faster, and in force is version 2, applied 2026-11-22T09:00:00Z by anna"
+		if first.status != 0 || second.status != 1 || !strings.Contains(second.errs.String(), told) ||
 			!strings.Contains(second.errs.String(), "diff") {
 			t.Errorf("status %d and %d\n%s", first.status, second.status, &second.errs)
 		}
@@ -293,6 +297,57 @@ func TestApplyOverWhatCannotBeRead(t *testing.T) {
 		a.says(0, []string{"everything counts as added", "+ crm  added", "Applied as version 2"}, "apply", "-yes", "-force", file)
 		a.says(0, []string{"crm", "paused since"}, "list")
 	})
+}
+
+// TestApplyOverADamagedVersion: what is stored and not what was applied is replaced on request too.
+func TestApplyOverADamagedVersion(t *testing.T) {
+	for name, deleted := range map[string]bool{"damaged": false, "gone": true} {
+		t.Run(name, func(t *testing.T) {
+			inAccount(t, func(a *account) {
+				a.applied(to("crm"), to("erp"))
+				client := awsdynamodb.NewFromConfig(a.config())
+				out, err := client.Scan(a.t.Context(), &awsdynamodb.ScanInput{TableName: aws.String("registry")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, item := range out.Items {
+					body, ok := item["body"].(*types.AttributeValueMemberB)
+					switch {
+					case !ok:
+						continue
+					case deleted:
+						_, err = client.DeleteItem(a.t.Context(), &awsdynamodb.DeleteItemInput{
+							TableName: aws.String("registry"), Key: map[string]types.AttributeValue{"part": item["part"], "row": item["row"]},
+						})
+					default:
+						body.Value[len(body.Value)/2] ^= 1
+						_, err = client.PutItem(a.t.Context(), &awsdynamodb.PutItemInput{TableName: aws.String("registry"), Item: item})
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				a.says(2, []string{"version 1", "cannot be read"}, "diff", a.file(to("crm")))
+				a.says(2, []string{"-force"}, "apply", "-yes", a.file(to("crm")))
+				a.says(0, []string{"Applied as version 2"}, "apply", "-yes", "-force", a.file(to("crm")))
+				a.says(0, []string{"no differences"}, "diff", a.file(to("crm")))
+			})
+		})
+	}
+}
+
+// TestNoAWS: without a configuration of AWS every command but validate says so, and changes nothing.
+func TestNoAWS(t *testing.T) {
+	a := &account{t: t, env: unconnected(t, map[string]string{"WAYBILL_TABLE_REGISTRY": "registry"})}
+	a.env.AWS = func(context.Context, string) (aws.Config, error) {
+		return aws.Config{}, errors.New("no region: set AWS_REGION")
+	}
+	file := write(t, document(to("crm")))
+	for _, args := range [][]string{
+		{"diff", file}, {"apply", "-yes", file}, {"list"}, {"pause", "crm"}, {"resume", "crm"}, {"ping", "crm"}, {"history"}, {"rollback", "1", "-yes"},
+	} {
+		a.want(2, "", "no region: set AWS_REGION\n", args...)
+	}
 }
 
 // arn makes a secret in the account, in Secrets Manager or, where the name begins with a slash, in SSM.

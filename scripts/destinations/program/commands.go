@@ -82,8 +82,8 @@ Lambda's. The exit status is 0 only if it was delivered.`,
 			flags: func(o *options, f *flag.FlagSet, lookup config.Lookup) {
 				allow, _ := lookup(topology.EgressAllowVariable)
 				f.StringVar(&o.file, "file", "", "a destination of this `file` in place of one in force, to try it before it is applied")
-				f.StringVar(&o.egressAllow, "egress-allow", allow, "what may be reached besides public addresses: `CIDRs`, addresses or the word loopback, separated by commas\n(default $"+
-					topology.EgressAllowVariable+")")
+				f.StringVar(&o.egressAllow, "egress-allow", allow, "what may be reached besides public addresses: `CIDRs`, addresses or the word loopback,\n"+
+					"separated by commas (default $"+topology.EgressAllowVariable+")")
 				f.BoolVar(&o.body, "body", false, "show the first characters of the answer's body, which may repeat what was sent")
 			},
 		},

@@ -1,6 +1,8 @@
 package program_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,25 +88,49 @@ func TestLostAnswersOfMarks(t *testing.T) {
 		says    []string
 		paused  bool
 	}{
-		"one answer to pause is lost": {"pause", "", []awslocal.Fault{{Operation: "UpdateItem", WithholdAnswer: true, Times: 1}}, 0, []string{"crm is paused; before, it was receiving"}, true},
+		"one answer to pause is lost": {
+			"pause", "", []awslocal.Fault{{Operation: "UpdateItem", WithholdAnswer: true, Times: 1}}, 0,
+			[]string{"crm is paused; before, it was receiving"}, true,
+		},
 		"all answers to pause are lost": {
 			"pause", "", []awslocal.Fault{{Operation: "UpdateItem", WithholdAnswer: true}}, 0,
 			[]string{"the registry says that it is paused", "crm is paused; before, it was receiving"}, true,
 		},
 		"all answers to a second pause are lost": {
-			"pause", "pause", []awslocal.Fault{{Operation: "UpdateItem", WithholdAnswer: true}}, 0, []string{"crm was paused since 2026-11-22T09:00:00Z by anna. Nothing was changed."}, true,
+			"pause", "pause", []awslocal.Fault{{Operation: "UpdateItem", WithholdAnswer: true}}, 0,
+			[]string{"crm was paused since 2026-11-22T09:00:00Z by anna. Nothing was changed."}, true,
 		},
-		"pause never done":  {"pause", "", []awslocal.Fault{{Operation: "UpdateItem", Error: broken}}, 1, []string{"crm was not paused, as the registry says"}, false},
-		"pause not allowed": {"pause", "", []awslocal.Fault{{Operation: "UpdateItem", Error: denied}}, 1, []string{"crm was not paused", "the role may not do this"}, false},
-		"pause throttled":   {"pause", "", []awslocal.Fault{{Operation: "UpdateItem", Throttle: true}}, 2, []string{"nothing was changed", "run the same command again"}, false},
-		"resume never done": {"resume", "pause", []awslocal.Fault{{Operation: "DeleteItem", Error: broken}}, 1, []string{"crm was not resumed, as the registry says"}, true},
-		"resume throttled":  {"resume", "pause", []awslocal.Fault{{Operation: "DeleteItem", Throttle: true}}, 2, []string{"nothing was changed"}, true},
-		"resume of nothing": {"resume", "", []awslocal.Fault{{Operation: "DeleteItem", WithholdAnswer: true}}, 0, []string{"crm was not paused"}, false},
+		"pause never done": {
+			"pause", "", []awslocal.Fault{{Operation: "UpdateItem", Error: broken}}, 1,
+			[]string{"crm was not paused, as the registry says"}, false,
+		},
+		"pause not allowed": {
+			"pause", "", []awslocal.Fault{{Operation: "UpdateItem", Error: denied}}, 1,
+			[]string{"crm was not paused", "the role may not do this"}, false,
+		},
+		"pause throttled": {
+			"pause", "", []awslocal.Fault{{Operation: "UpdateItem", Throttle: true}}, 2,
+			[]string{"nothing was changed", "run the same command again"}, false,
+		},
+		"resume never done": {
+			"resume", "pause", []awslocal.Fault{{Operation: "DeleteItem", Error: broken}}, 1,
+			[]string{"crm was not resumed, as the registry says"}, true,
+		},
+		"resume throttled": {
+			"resume", "pause", []awslocal.Fault{{Operation: "DeleteItem", Throttle: true}}, 2,
+			[]string{"nothing was changed"}, true,
+		},
+		"resume of nothing": {
+			"resume", "", []awslocal.Fault{{Operation: "DeleteItem", WithholdAnswer: true}}, 0,
+			[]string{"crm was not paused"}, false,
+		},
 		"answers to resume are lost": {
-			"resume", "pause", []awslocal.Fault{{Operation: "DeleteItem", WithholdAnswer: true}}, 0, []string{"the registry says that it is not paused", "crm is resumed"}, false,
+			"resume", "pause", []awslocal.Fault{{Operation: "DeleteItem", WithholdAnswer: true}}, 0,
+			[]string{"the registry says that it is not paused", "crm is resumed"}, false,
 		},
 		"nothing can be looked up": {
-			"pause", "", []awslocal.Fault{{Operation: "UpdateItem", WithholdAnswer: true}, {Operation: "Query", Skip: 2, Error: broken}}, 1, []string{"WHETHER crm WAS CHANGED IS NOT KNOWN"}, true,
+			"pause", "", []awslocal.Fault{{Operation: "UpdateItem", WithholdAnswer: true}, {Operation: "Query", Skip: 2, Error: broken}}, 1,
+			[]string{"WHETHER crm WAS CHANGED IS NOT KNOWN"}, true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,6 +151,38 @@ func TestLostAnswersOfMarks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestInterruptedPause: a pause that was written when the interrupt came is told as what it is.
+func TestInterruptedPause(t *testing.T) {
+	inAccount(t, func(a *account) {
+		a.applied(to("crm"))
+		ctx, cancel := context.WithCancel(a.t.Context())
+		a.observe = func(c awslocal.Call) {
+			if c.Operation == "UpdateItem" {
+				cancel()
+				time.Sleep(time.Second) // the answer comes too late
+			}
+		}
+		expect(t, a.doUnder(ctx, "pause", "crm"), 0, "the registry says that it is paused", "crm is paused; before, it was receiving")
+		time.Sleep(time.Minute) // until that answer is given
+	})
+}
+
+// TestSomebodyElsePausesFirst: two pause at once; who was slower by a moment is told what holds.
+func TestSomebodyElsePausesFirst(t *testing.T) {
+	inAccount(t, func(a *account) {
+		a.applied(to("crm"))
+		var meddled atomic.Bool
+		a.observe = func(c awslocal.Call) {
+			if c.Operation == "Query" && meddled.CompareAndSwap(false, true) {
+				if _, err := a.store().Pause(context.Background(), "crm", registry.Mark{Since: time.Now().Add(-time.Second), By: "bert", Note: "mine"}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		a.want(0, "crm was paused since 2026-11-22T08:59:59Z by bert (mine). Nothing was changed.\n", "", "pause", "crm")
+	})
 }
 
 // TestOneAnswerToResumeIsLost: the SDK's second try finds nothing to take away. What was true before is still told.

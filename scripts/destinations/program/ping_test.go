@@ -110,6 +110,21 @@ func TestPing(t *testing.T) {
 	}
 }
 
+// TestPingOfADestinationOfOneTry: where there is no second try, the first failure is the end.
+func TestPingOfADestinationOfOneTry(t *testing.T) {
+	inAccount(t, func(a *account) {
+		r := a.listen(receiver.Options{})
+		defer func() { _ = r.Close() }()
+		d := pingable(receiver.Failing)
+		d["retry"], d["tenant"] = object{"schedule": []string{}}, "*"
+		a.applied(d)
+		a.says(1, []string{"verdict  retry: a delivery would be a dead letter now, because its schedule has no second try, with the reason http-500"}, "ping", receiver.Failing)
+		if tenant := r.Log()[0].Header.Get("ce-tenant"); tenant != "waybill" {
+			t.Errorf("tenant %q", tenant)
+		}
+	})
+}
+
 // TestPingsDiffer: a receiver that remembers webhook-ids takes no ping for a repeat.
 func TestPingsDiffer(t *testing.T) {
 	inAccount(t, func(a *account) {
@@ -180,9 +195,9 @@ func TestInterruptedPing(t *testing.T) {
 		r := a.listen(receiver.Options{})
 		defer func() { _ = r.Close() }()
 		a.applied(pingable(receiver.Hanging))
-		ctx, cancel := context.WithTimeout(a.t.Context(), time.Second)
-		defer cancel()
-		expect(t, a.doUnder(ctx, "ping", receiver.Hanging), 1, "answer   none after 1s")
+		ctx, cancel := context.WithCancel(a.t.Context())
+		time.AfterFunc(time.Second, cancel)
+		expect(t, a.doUnder(ctx, "ping", receiver.Hanging), 1, "answer   none after 1s: canceled", "interrupted, so nothing can be said")
 	})
 }
 
