@@ -66,8 +66,12 @@ func start(t *testing.T, receiverLog bool) *world {
 		t.Fatal(err)
 	}
 	far := receiver.New(receiver.Options{OnReceived: func(r receiver.Request) { books.OnReceived(r.ID, r.Status, r.Digest) }})
+	seldom := topology.New(topology.LowLatency) // most of these tests need no waker, and all pay for its runs
+	for i := range seldom.Functions {
+		seldom.Functions[i].Every *= 10
+	}
 	s, err := system.Start(t.Context(), system.Config{
-		Destinations: destinations, Logger: slog.New(slog.DiscardHandler),
+		Topology: seldom, Destinations: destinations, Logger: slog.New(slog.DiscardHandler),
 		Queues: sqs.Options{OnSend: books.OnSend, Seed: 1}, OnAttempt: books.OnAttempt, Dial: far.Dial, Stopped: true,
 	})
 	if err != nil {
