@@ -33,6 +33,7 @@ type Shape struct {
 	PayloadBytes int              // of an event's data; default 1 KiB
 	AnswerAfter  time.Duration    // what the receiver takes for an answer
 	Hanging      bool             // one more destination that never answers, with a timeout of HangingTimeout
+	Concurrency  int              // most invocations of a function at a time; default as the topology has it
 	InMemory     bool             // the receiver behind in-memory connections, for virtual time
 }
 
@@ -76,6 +77,11 @@ func Start(shape Shape, expected int) (*Rig, error) {
 	shape.Destinations = max(shape.Destinations, 1)
 	shape.PayloadBytes = cmp.Or(shape.PayloadBytes, 1<<10)
 	r := &Rig{shape: shape, Topology: topology.New(shape.Profile), Written: &Counter{}, padding: strings.Repeat("x", max(shape.PayloadBytes-8, 0))}
+	if shape.Concurrency > 0 {
+		for i := range r.Topology.Functions {
+			r.Topology.Functions[i].Source.MaximumConcurrency = shape.Concurrency
+		}
+	}
 	var err error
 	as(partReceiver, func(context.Context) { r.Sink, err = newSink(expected, r.FanOut(), shape.AnswerAfter, shape.InMemory) })
 	if err != nil {

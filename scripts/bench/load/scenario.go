@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -22,7 +23,6 @@ const warmUp = 0.2
 type Result struct {
 	Deliveries    int
 	PerSecond     float64
-	MegabytesPerS float64
 	P50, P95, P99 time.Duration
 	CPU           CPU
 	CPUPerOne     time.Duration // processor time per delivery, of everybody together
@@ -199,23 +199,23 @@ type Memory struct {
 	Goroutines int
 }
 
-// memoryStep is how many events are sent between two looks at memory.
-const memoryStep = 1000
+// MemoryStep is how many events are sent between two looks at memory.
+const MemoryStep = 1000
 
 // Footprint sends events in steps of a thousand and looks at memory at every power of ten. Between steps what the emulated tables hold is
 // deleted as expired: on AWS it is not in the memory of a function.
 func Footprint(r *Rig, events int, look func(Memory)) error {
 	r.Resume()
 	var peak uint64
-	next := memoryStep
-	for sent := memoryStep; sent <= events; sent += memoryStep {
-		for n := range memoryStep {
+	next := MemoryStep
+	for sent := MemoryStep; sent <= events; sent += MemoryStep {
+		for n := range MemoryStep {
 			// Ids go on, places in the sink begin again.
-			if err := r.send(r.event(fmt.Sprint(n)+"-"+fmt.Sprint(sent), eventType(n%r.shape.Destinations))); err != nil {
+			if err := r.send(r.event(strconv.Itoa(n)+"-"+strconv.Itoa(sent), eventType(n%r.shape.Destinations))); err != nil {
 				return err
 			}
 		}
-		if err := r.Sink.Wait(memoryStep, Patience); err != nil {
+		if err := r.Sink.Wait(MemoryStep, Patience); err != nil {
 			return err
 		}
 		var now runtime.MemStats
