@@ -15,7 +15,7 @@ import (
 
 func TestContextBecomesProps(t *testing.T) {
 	context := decode(t, `{
-		"stage": "prod", "profile": "high-volume", "name": "orders", "destinations": "mine.json",
+		"stage": "prod", "profile": "high-volume", "name": "orders", "destinations": "mine.json", "alarmEmail": "mine@example.com",
 		"dev": {"tenant": "not this one"},
 		"prod": {
 			"destinations": "theirs.json", "tenant": "acme", "egressAllow": ["10.1.0.0/16"], "logLevel": "warn", "logDays": 30, "customerKey": true,
@@ -23,7 +23,10 @@ func TestContextBecomesProps(t *testing.T) {
 			"secrets": ["s"], "secretKeys": ["k"],
 			"tables": {"ledger": {"provisioned": {"read": {"min": 1, "max": 2}, "write": {"min": 3, "max": 4}, "utilization": 50}, "warm": {"read": 5, "write": 6}}},
 			"functions": {"router": {"maximumConcurrency": 7, "reservedConcurrency": 8}, "deliverer": {"pollers": {"min": 9, "max": 10}}},
-			"network": {"cidr": "10.0.0.0/20", "gateways": 2, "allocations": ["a"]}
+			"network": {"cidr": "10.0.0.0/20", "gateways": 2, "allocations": ["a"]},
+			"alarms": {
+				"email": ["e"], "https": ["h"], "slack": [{"workspace": "w", "channel": "c"}], "runbooks": "b", "mute": [{"when": "at", "for": "P", "timezone": "z"}]
+			}
 		}
 	}`)
 	id, got, err := read(context)
@@ -44,6 +47,10 @@ func TestContextBecomesProps(t *testing.T) {
 				topology.Router: {MaximumConcurrency: 7, ReservedConcurrency: 8}, topology.Deliverer: {Pollers: &stack.Pollers{Min: 9, Max: 10}},
 			},
 			Network: &stack.Network{CIDR: netip.MustParsePrefix("10.0.0.0/20"), Gateways: 2, Allocations: []string{"a"}},
+			Alarms: stack.Alarms{
+				Email: []string{"e", "mine@example.com"}, HTTPS: []string{"h"}, Slack: []stack.Slack{{Workspace: "w", Channel: "c"}}, Runbooks: "b",
+				Mute: []stack.Mute{{When: "at", For: "P", Timezone: "z"}},
+			},
 		},
 	}
 	if id != "orders" || !reflect.DeepEqual(got, want) {
@@ -135,11 +142,12 @@ func TestREADMEDescribesEveryOption(t *testing.T) {
 	names := optionNames(reflect.TypeFor[stack.Options]())
 	for _, inner := range []reflect.Type{
 		reflect.TypeFor[stack.Senders](), reflect.TypeFor[stack.Bucket](), reflect.TypeFor[stack.TableOptions](), reflect.TypeFor[stack.Provisioned](),
-		reflect.TypeFor[stack.FunctionOptions](), reflect.TypeFor[stack.Network](),
+		reflect.TypeFor[stack.FunctionOptions](), reflect.TypeFor[stack.Network](), reflect.TypeFor[stack.Alarms](), reflect.TypeFor[stack.Slack](),
+		reflect.TypeFor[stack.Mute](),
 	} {
 		names = append(names, optionNames(inner)...)
 	}
-	for _, name := range append(names, "stage", "profile", "name") {
+	for _, name := range append(names, "stage", "profile", "name", "alarmEmail") {
 		if !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), `"`+name+`"`) {
 			t.Errorf("README.md does not say what %s is", name)
 		}

@@ -46,7 +46,7 @@ func TestAppTakesItsContextFromCDK(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), app)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), asApp+"=1", "CDK_OUTDIR="+filepath.Join(dir, "out"), `CDK_CONTEXT_JSON={"stage": "prod", "profile": "high-volume", "prod": {
+	cmd.Env = append(os.Environ(), asApp+"=1", "CDK_OUTDIR="+filepath.Join(dir, "out"), `CDK_CONTEXT_JSON={"stage": "prod", "profile": "high-volume", "alarmEmail": "oncall@example.com", "prod": {
 		"senders": {"accounts": ["123456789012"]}, "functions": {"router": {"maximumConcurrency": 17}}, "network": {"gateways": 2}
 	}}`)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -71,7 +71,8 @@ func TestAppTakesItsContextFromCDK(t *testing.T) {
 	if gateways != 2 {
 		t.Errorf("the template has %d NAT gateways, want 2", gateways)
 	}
-	for _, want := range []string{`"WAYBILL_PROFILE": "high-volume"`, `:iam::123456789012:root`, `"MaximumConcurrency": 17`, `"ReservedConcurrentExecutions": 19`} {
+	for _, want := range []string{`"WAYBILL_PROFILE": "high-volume"`, `:iam::123456789012:root`, `"MaximumConcurrency": 17`, `"ReservedConcurrentExecutions": 19`,
+		`"Endpoint": "oncall@example.com"`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the template has no %s", want)
 		}

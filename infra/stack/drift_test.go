@@ -130,6 +130,16 @@ func TestAChangedOptionIsDrift(t *testing.T) {
 		"network":             {func(p *stack.Props) { p.Network = nil }, "function-deliverer/function/Resource.Properties.VpcConfig is there"},
 		"network, role":       {func(p *stack.Props) { p.Network = nil }, "Allow ec2:CreateNetworkInterface on * is there"},
 		"network, denial":     {func(p *stack.Props) { p.Network = nil }, "Deny ec2:CreateNetworkInterface on * if "},
+		"alarms":              {func(p *stack.Props) { p.Alarms = stack.Alarms{} }, "alarms/page-ingress-backlog is there"},
+		"alarms, key":         {func(p *stack.Props) { p.Alarms = stack.Alarms{} }, "key/Resource.Properties.KeyPolicy.Statement"},
+		"alarms, email":       {func(p *stack.Props) { p.Alarms.Email = p.Alarms.Email[1:] }, `alarms/email-1.Properties.Endpoint is "oncall@example.com", want "second@example.com"`},
+		"alarms, https":       {func(p *stack.Props) { p.Alarms.HTTPS = nil }, "alarms/https-1 is there"},
+		"alarms, slack":       {func(p *stack.Props) { p.Alarms.Slack[0].Channel = "C9999ABCD" }, "alarms/slack-1.Properties.SlackChannelId"},
+		"alarms, no slack":    {func(p *stack.Props) { p.Alarms.Slack = nil }, "alarms/slack-role/Resource is there"},
+		"alarms, runbooks":    {func(p *stack.Props) { p.Alarms.Runbooks = "" }, "alarms/page-waker-stopped.Properties.AlarmDescription"},
+		"alarms, mute":        {func(p *stack.Props) { p.Alarms.Mute = p.Alarms.Mute[:1] }, "alarms/mute-2 is there"},
+		"alarms, concurrency": {func(p *stack.Props) { p.Functions = nil }, "alarms/function-deliverer-concurrency.Properties.Threshold is 900, want 225"},
+		"alarms, pollers":     {func(p *stack.Props) { p.Functions = polled() }, "alarms/function-deliverer-concurrency.Properties.Threshold is 900, want 180"},
 		"network, addresses":  {func(p *stack.Props) { p.Network = &stack.Network{} }, "network/address-2 is there"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,6 +226,46 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		"another rate": {
 			"AWS::Scheduler::Schedule", func(r document) { properties(r)["ScheduleExpression"] = "rate(1 hours)" },
 			`function-waker/schedule.Properties.ScheduleExpression is "rate(1 hours)", want "rate(1 minutes)"`,
+		},
+		"an alarm that is not silent": {
+			"alarms/queue-ingress-age", func(r document) { properties(r)["AlarmActions"] = []any{ref("alarms/topic/Resource")} },
+			"alarms/queue-ingress-age.Properties.AlarmActions is there",
+		},
+		"a page that calls nobody": {
+			"alarms/page-ingress-backlog", func(r document) { delete(properties(r), "AlarmActions") },
+			"alarms/page-ingress-backlog.Properties.AlarmActions is missing",
+		},
+		"a page without one of its alarms": {
+			"alarms/page-ingress-backlog", func(r document) { properties(r)["AlarmRule"] = `ALARM("waybill-queue-ingress-age")` },
+			"alarms/page-ingress-backlog.Properties.AlarmRule",
+		},
+		"a heartbeat that may stop": {
+			"alarms/waker-heartbeat", func(r document) { properties(r)["TreatMissingData"] = "notBreaching" },
+			`alarms/waker-heartbeat.Properties.TreatMissingData is "notBreaching", want "breaching"`,
+		},
+		"latency of no operation": {
+			"alarms/table-ledger-UpdateItem-latency", func(r document) { properties(r)["Dimensions"] = properties(r)["Dimensions"].([]any)[:1] },
+			"alarms/table-ledger-UpdateItem-latency.Properties.Dimensions",
+		},
+		"good of others than all": {
+			"alarms/objective", func(r document) {
+				sli := properties(r)["RequestBasedSli"].(document)["RequestBasedSliMetric"].(document)
+				sli["TotalRequestCountMetric"] = sli["MonitoredRequestCountMetric"].(document)["GoodCountMetric"]
+			},
+			"alarms/objective.Properties.RequestBasedSli",
+		},
+		"pages that anybody publishes": {
+			"alarms/topic/Policy/Resource", func(r document) {
+				delete(properties(r)["PolicyDocument"].(document)["Statement"].([]any)[1].(document), "Condition")
+			},
+			"alarms/topic/Policy/Resource.Properties.PolicyDocument.Statement",
+		},
+		"a key that keeps CloudWatch out": {
+			"alarms/key/Resource", func(r document) {
+				policy := properties(r)["KeyPolicy"].(document)
+				policy["Statement"] = policy["Statement"].([]any)[:1]
+			},
+			"alarms/key/Resource.Properties.KeyPolicy.Statement",
 		},
 		"some time within the hour": {
 			"AWS::Scheduler::Schedule", func(r document) {

@@ -57,6 +57,14 @@ func (s synthesis) rules() map[string]map[string]func(path string, properties do
 		"AWS::KMS::Key": {
 			"AwsSolutions-KMS5": func(_ string, p document) string { return unless(p["EnableKeyRotation"] == true, "is not rotated") },
 		},
+		"AWS::SNS::Topic": {
+			"AwsSolutions-SNS2": func(_ string, p document) string {
+				return unless(p["KmsMasterKeyId"] != nil, "is not encrypted at rest")
+			},
+			"AwsSolutions-SNS3": func(path string, _ document) string {
+				return unless(s.takesTLSOnly(path), "accepts publishing without TLS")
+			},
+		},
 		"AWS::Lambda::Function": {
 			"AwsSolutions-L1": func(_ string, p document) string {
 				return unless(p["Runtime"] == "provided.al2023", "does not run on the latest runtime, which for Go is provided.al2023")
@@ -96,7 +104,9 @@ func (s synthesis) rules() map[string]map[string]func(path string, properties do
 		"AWS::EC2::RouteTable": nil, "AWS::EC2::Subnet": nil, "AWS::EC2::SubnetRouteTableAssociation": nil, "AWS::EC2::VPCEndpoint": nil,
 		"AWS::EC2::VPCGatewayAttachment": nil, "AWS::Lambda::Alias": nil, "AWS::Lambda::EventInvokeConfig": nil,
 		"AWS::Lambda::EventSourceMapping": nil, "AWS::Lambda::Version": nil, "AWS::Logs::LogGroup": nil, "AWS::SQS::QueuePolicy": nil,
-		"AWS::Scheduler::Schedule": nil, "AWS::Scheduler::ScheduleGroup": nil,
+		"AWS::Scheduler::Schedule": nil, "AWS::Scheduler::ScheduleGroup": nil, "AWS::CloudWatch::Alarm": nil, "AWS::CloudWatch::CompositeAlarm": nil,
+		"AWS::CloudWatch::AlarmMuteRule": nil, "AWS::ApplicationSignals::ServiceLevelObjective": nil, "AWS::Logs::QueryDefinition": nil,
+		"AWS::SNS::TopicPolicy": nil, "AWS::SNS::Subscription": nil, "AWS::Chatbot::SlackChannelConfiguration": nil,
 	}
 }
 
@@ -165,6 +175,20 @@ func (s synthesis) refusesPlainHTTP(queue string) bool {
 			condition := string(encode(statement["Condition"]))
 			if statement["Effect"] == "Deny" && statement["Action"] == "sqs:*" && condition == `{"Bool":{"aws:SecureTransport":"false"}}` &&
 				string(encode(statement["Principal"])) == `{"AWS":"*"}` {
+				return statement["Resource"]
+			}
+		}
+		return nil
+	})
+}
+
+// takesTLSOnly says whether a policy denies publishing on the topic to whoever comes without TLS.
+func (s synthesis) takesTLSOnly(topic string) bool {
+	return s.mention(topic, "AWS::SNS::TopicPolicy", func(p document) any {
+		for _, v := range p["PolicyDocument"].(document)["Statement"].([]any) {
+			statement := v.(document)
+			if statement["Effect"] == "Deny" && statement["Action"] == "sns:Publish" && statement["Principal"] == "*" &&
+				string(encode(statement["Condition"])) == `{"Bool":{"aws:SecureTransport":"false"}}` {
 				return statement["Resource"]
 			}
 		}
@@ -248,6 +272,8 @@ func TestBrokenRulesAreNoticed(t *testing.T) {
 		"a group for who knows": {"network/group/Resource", func(r document) { delete(properties(r), "GroupDescription") }, "AwsSolutions-EC27"},
 		"no flow log":           {"AWS::EC2::FlowLog", func(r document) { r["Type"] = "AWS::EC2::EIP" }, "AwsSolutions-VPC7"},
 		"network ACL":           {"AWS::EC2::EIP", func(r document) { r["Type"] = "AWS::EC2::NetworkAcl" }, "AwsSolutions-VPC3"},
+		"pages in plain text":   {"AWS::SNS::Topic", func(r document) { delete(properties(r), "KmsMasterKeyId") }, "AwsSolutions-SNS2: alarms/topic/Resource"},
+		"pages by plain HTTP":   {"AWS::SNS::TopicPolicy", func(r document) { statement(r)["Effect"] = "Allow" }, "AwsSolutions-SNS3: alarms/topic/Resource"},
 		"a new kind":            {"AWS::EC2::EIP", func(r document) { r["Type"] = "AWS::S3::Bucket" }, "AWS::S3::Bucket is a new kind of resource here"},
 	} {
 		t.Run(name, func(t *testing.T) {

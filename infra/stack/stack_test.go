@@ -122,6 +122,24 @@ func TestWrongOptionsAreSaidAtOnce(t *testing.T) {
 			stack.Options{Functions: map[topology.FunctionName]stack.FunctionOptions{topology.Router: {ReservedConcurrency: 199, Pollers: &stack.Pollers{Min: 2, Max: 20}}}},
 			[]string{"functions.router.reservedConcurrency: 199, must be at least the 200"},
 		},
+		"nobody to call": {
+			stack.Options{LogDays: 8},
+			[]string{"alarms: in prod somebody must be called: give alarms.email, alarms.https or alarms.slack, or on the command line -c alarmEmail=", "logDays: 8"},
+		},
+		"alarms": {
+			stack.Options{Alarms: stack.Alarms{
+				Email: []string{"oncall", "a@example.com", "a@example.com"}, HTTPS: []string{"http://pager.example.com"},
+				Slack:    []stack.Slack{{Workspace: "waybill", Channel: "#oncall"}},
+				Runbooks: "runbooks/",
+				Mute:     []stack.Mute{{When: "rate(1 day)", For: "2h", Timezone: "my time"}, {When: "cron(0 2 ? * SUN *)", For: "P"}, {When: "at(2026-12-01)", For: "P16D"}},
+			}},
+			[]string{
+				`alarms.email: "oncall": write it as in oncall@example.com`, `alarms.email: "a@example.com": is there twice`, `alarms.https: "http://pager.example.com": write`,
+				`alarms.slack, workspace: "waybill": write its id`, `alarms.slack, channel: "#oncall"`, `alarms.runbooks: "runbooks/": write the URL of a folder`,
+				`alarms.mute, when: "rate(1 day)": write at(`, `alarms.mute, when: "cron(0 2 ? * SUN *)"`, `alarms.mute, when: "at(2026-12-01)"`,
+				`alarms.mute, for: "2h": write a duration`, `alarms.mute, for: "P"`, `alarms.mute, for: "P16D"`, `alarms.mute, timezone: "my time"`,
+			},
+		},
 		"network": {
 			stack.Options{Network: &stack.Network{CIDR: netip.MustParsePrefix("8.8.8.0/24"), Gateways: 3, Allocations: []string{"198.51.100.1"}}},
 			[]string{"network.cidr: 8.8.8.0/24: choose a range of private IPv4", "network.gateways: 3: choose 1, or 2", `network.allocations: "198.51.100.1"`, "network.allocations: 1 for 3 gateways"},

@@ -40,7 +40,7 @@ type Page struct {
 func Pages() []Page {
 	return []Page{
 		{DeadLettersExpiring, "Dead letters are about to be deleted by SQS for their age."},
-		{WaitingStray, "Deliveries lie in the waiting room where no run looks for them."},
+		{WaitingStray, "Deliveries lay in the waiting room where no run looks for them."},
 		{WakerStopped, "The waker does not run: nothing leaves the waiting room."},
 		{WakerBehind, "The waker runs, but deliveries leave the waiting room late."},
 		{IngressBacklog, "Events wait on the ingress queue, and the router does not keep up or does not run."},
@@ -431,7 +431,7 @@ func wakerAlarms(f Function, l Limits) []Alarm {
 		{
 			Name: "waker-stray", Page: WaitingStray, Signal: of("WaitingStray", "Maximum"),
 			Threshold: 1, Period: time.Hour, Periods: 2, Breaching: 1, Missing: MissingIsGood,
-			Why:     "each one is a delivery that would wait for ever; the scan that finds them ends once an hour, so a find counts until the next",
+			Why:     "the scan sends what it finds, but each one means that a rule was broken and a delivery was forgotten; it ends once an hour, so a find counts until the next",
 			Silence: "that the waker does not run is the heartbeat's to tell",
 		},
 	}
