@@ -1,9 +1,390 @@
 package chaos
 
-import "github.com/waybillhq/waybill/functions/wiring"
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
 
-// bug is a deliberate one.
+	"github.com/waybillhq/waybill/functions/wiring"
+	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/topology"
+	"github.com/waybillhq/waybill/shared/waiting"
+)
+
+// bug is a deliberate one: a rule of the protocol that is broken in every environment.
 type bug struct {
 	name  string
 	plant func(e *environment, p *wiring.Parts)
+}
+
+// books of an environment for bugs that need to know what was claimed.
+type claims struct {
+	mu sync.Mutex
+	by map[delivery.ID]ledger.Claim
+}
+
+func (c *claims) of(id delivery.ID) (ledger.Claim, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	claim, ok := c.by[id]
+	return claim, ok
+}
+
+// brokenLedger is a store with some of its methods replaced.
+type brokenLedger struct {
+	ledger.Store
+	claim   func(context.Context, []ledger.Claim) []ledger.Answer
+	release func(context.Context, []ledger.Release) []error
+	read    func(context.Context, []delivery.ID) []ledger.Reading
+}
+
+func (b brokenLedger) Claim(ctx context.Context, c []ledger.Claim) []ledger.Answer {
+	if b.claim != nil {
+		return b.claim(ctx, c)
+	}
+	return b.Store.Claim(ctx, c)
+}
+
+func (b brokenLedger) Release(ctx context.Context, r []ledger.Release) []error {
+	if b.release != nil {
+		return b.release(ctx, r)
+	}
+	return b.Store.Release(ctx, r)
+}
+
+func (b brokenLedger) Read(ctx context.Context, ids []delivery.ID) []ledger.Reading {
+	if b.read != nil {
+		return b.read(ctx, ids)
+	}
+	return b.Store.Read(ctx, ids)
+}
+
+// brokenRoom is a waiting room's store with some of its methods replaced.
+type brokenRoom struct {
+	waiting.Store
+	put     func(context.Context, []waiting.Row) []error
+	remove  func(context.Context, []waiting.Ref) []error
+	read    func(ctx context.Context, bucket, after, before string, limit int) (waiting.Page, error)
+	advance func(context.Context, int, waiting.Hour) error
+}
+
+func (b brokenRoom) Put(ctx context.Context, rows []waiting.Row) []error {
+	if b.put != nil {
+		return b.put(ctx, rows)
+	}
+	return b.Store.Put(ctx, rows)
+}
+
+func (b brokenRoom) Delete(ctx context.Context, refs []waiting.Ref) []error {
+	if b.remove != nil {
+		return b.remove(ctx, refs)
+	}
+	return b.Store.Delete(ctx, refs)
+}
+
+func (b brokenRoom) Read(ctx context.Context, bucket, after, before string, limit int) (waiting.Page, error) {
+	if b.read != nil {
+		return b.read(ctx, bucket, after, before, limit)
+	}
+	return b.Store.Read(ctx, bucket, after, before, limit)
+}
+
+func (b brokenRoom) Advance(ctx context.Context, shard int, to waiting.Hour) error {
+	if b.advance != nil {
+		return b.advance(ctx, shard, to)
+	}
+	return b.Store.Advance(ctx, shard, to)
+}
+
+// brokenQueue is a queue with its Send replaced.
+type brokenQueue struct {
+	queue.Queue
+	send func(context.Context, []queue.Message) []error
+}
+
+func (b brokenQueue) Send(ctx context.Context, m []queue.Message) []error { return b.send(ctx, m) }
+
+// remember has an environment know what it has claimed.
+func remember(p *wiring.Parts, use func(ledger.Store)) *claims {
+	known := &claims{by: map[delivery.ID]ledger.Claim{}}
+	p.WrapLedger = func(s ledger.Store) ledger.Store {
+		use(s)
+		return brokenLedger{Store: s, claim: func(ctx context.Context, c []ledger.Claim) []ledger.Answer {
+			answers := s.Claim(ctx, c)
+			known.mu.Lock()
+			defer known.mu.Unlock()
+			for i, a := range answers {
+				if a.Err == nil && a.Verdict == ledger.Granted {
+					known.by[c[i].Delivery] = c[i]
+				}
+			}
+			return answers
+		}}
+	}
+	return known
+}
+
+// sends replaces what an environment sends to a queue.
+func sends(p *wiring.Parts, to topology.QueueName, send func(next queue.Queue, ctx context.Context, m []queue.Message) []error) {
+	before := p.WrapQueue
+	p.WrapQueue = func(n topology.QueueName, q queue.Queue) queue.Queue {
+		if before != nil {
+			q = before(n, q)
+		}
+		if n != to {
+			return q
+		}
+		return brokenQueue{q, func(ctx context.Context, m []queue.Message) []error { return send(q, ctx, m) }}
+	}
+}
+
+// rewritten gives messages with their deliveries changed.
+func rewritten(messages []queue.Message, change func(*delivery.Message) bool) []queue.Message {
+	changed := make([]queue.Message, len(messages))
+	for i, m := range messages {
+		changed[i] = m
+		if d, err := delivery.Decode(m.Body); err == nil && change(&d) {
+			if body, err := d.Encode(delivery.MaxBytes); err == nil {
+				changed[i].Body = body
+			}
+		}
+	}
+	return changed
+}
+
+func onClaim(p *wiring.Parts, do func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer) {
+	p.WrapLedger = func(s ledger.Store) ledger.Store {
+		return brokenLedger{Store: s, claim: func(ctx context.Context, c []ledger.Claim) []ledger.Answer { return do(ctx, s, c) }}
+	}
+}
+
+var bugs = []bug{
+	{"settled before the successor or dead letter is sent", func(_ *environment, p *wiring.Parts) {
+		var store ledger.Store
+		known := remember(p, func(s ledger.Store) { store = s })
+		early := func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			for _, m := range messages {
+				d, err := delivery.Decode(m.Body)
+				c, claimed := known.of(d.Delivery)
+				if err != nil || !claimed || d.Outcome != nil || d.Epoch == c.Epoch && d.Attempt <= c.Attempt {
+					continue
+				}
+				s := ledger.Settlement{Delivery: c.Delivery, Epoch: c.Epoch, Attempt: c.Attempt, Owner: c.Owner, State: ledger.Waiting, Now: time.Now(), ExpiresAt: c.ExpiresAt}
+				if d.Epoch > c.Epoch {
+					s.State = ledger.Dead
+				}
+				store.Settle(ctx, []ledger.Settlement{s})
+			}
+			return next.Send(ctx, messages)
+		}
+		sends(p, topology.Deliveries, early)
+		sends(p, topology.DeliveriesDeadLetter, early)
+	}},
+	{"dead letters keep epoch and attempt", func(_ *environment, p *wiring.Parts) {
+		known := remember(p, func(ledger.Store) {})
+		sends(p, topology.DeliveriesDeadLetter, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			return next.Send(ctx, rewritten(messages, func(d *delivery.Message) bool {
+				c, claimed := known.of(d.Delivery)
+				if claimed {
+					d.Epoch, d.Attempt = c.Epoch, c.Attempt
+				}
+				return claimed
+			}))
+		})
+	}},
+	{"acknowledged although the send failed", func(_ *environment, p *wiring.Parts) {
+		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			next.Send(ctx, messages)
+			return make([]error, len(messages))
+		})
+	}},
+	{"rows deleted whatever their token", func(_ *environment, p *wiring.Parts) {
+		p.WrapRoom = func(s waiting.Store) waiting.Store {
+			return brokenRoom{Store: s, remove: func(ctx context.Context, refs []waiting.Ref) []error {
+				blind := make([]waiting.Ref, len(refs))
+				for i, ref := range refs {
+					blind[i] = ref
+					page, _ := s.Read(ctx, ref.Bucket, "", "", 1000)
+					for _, row := range page.Rows {
+						if row.Key == ref.Key {
+							blind[i].Token = row.Token
+						}
+					}
+				}
+				return s.Delete(ctx, blind)
+			}}
+		}
+	}},
+	{"rows deleted before they are sent", func(_ *environment, p *wiring.Parts) {
+		var store waiting.Store
+		var mu sync.Mutex
+		refs := map[string]waiting.Ref{}
+		p.WrapRoom = func(s waiting.Store) waiting.Store {
+			store = s
+			return brokenRoom{Store: s, read: func(ctx context.Context, bucket, after, before string, limit int) (waiting.Page, error) {
+				page, err := s.Read(ctx, bucket, after, before, limit)
+				mu.Lock()
+				defer mu.Unlock()
+				for _, row := range page.Rows {
+					if body, err := row.Message(); err == nil {
+						refs[body] = row.Ref()
+					}
+				}
+				return page, err
+			}}
+		}
+		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			var gone []waiting.Ref
+			mu.Lock()
+			for _, m := range messages {
+				if ref, ok := refs[m.Body]; ok {
+					gone = append(gone, ref)
+				}
+			}
+			mu.Unlock()
+			if len(gone) > 0 {
+				store.Delete(ctx, gone)
+			}
+			return next.Send(ctx, messages)
+		})
+	}},
+	{"leases of a second", func(_ *environment, p *wiring.Parts) {
+		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
+			for i := range c {
+				c[i].LeaseUntil = c[i].Now.Add(time.Second)
+			}
+			return next.Claim(ctx, c)
+		})
+	}},
+	{"leases ignored at the claim", func(_ *environment, p *wiring.Parts) {
+		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
+			for i := range c {
+				c[i].Now = c[i].Now.Add(10 * time.Minute)
+			}
+			return next.Claim(ctx, c)
+		})
+	}},
+	{"outcomes that repeat the effect", func(_ *environment, p *wiring.Parts) {
+		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			return next.Send(ctx, rewritten(messages, func(d *delivery.Message) bool {
+				had := d.Outcome != nil
+				d.Outcome = nil
+				return had
+			}))
+		})
+	}},
+	{"hours closed early", func(_ *environment, p *wiring.Parts) {
+		p.WrapRoom = func(s waiting.Store) waiting.Store {
+			return brokenRoom{Store: s, advance: func(ctx context.Context, shard int, to waiting.Hour) error { return s.Advance(ctx, shard, to+2) }}
+		}
+	}},
+	{"marks written after the rows", func(_ *environment, p *wiring.Parts) {
+		p.WrapRoom = func(s waiting.Store) waiting.Store {
+			var mu sync.Mutex
+			var marks []waiting.Row
+			return brokenRoom{Store: s, put: func(ctx context.Context, rows []waiting.Row) []error {
+				mu.Lock()
+				defer mu.Unlock()
+				if !rows[0].Held() {
+					marks = append(marks, rows...)
+					return make([]error, len(rows))
+				}
+				errs := s.Put(ctx, rows)
+				if len(marks) > 0 {
+					s.Put(ctx, marks)
+					marks = nil
+				}
+				return errs
+			}}
+		}
+	}},
+	{"unspent attempts settled as waiting", func(_ *environment, p *wiring.Parts) {
+		p.WrapLedger = func(s ledger.Store) ledger.Store {
+			return brokenLedger{Store: s, release: func(ctx context.Context, releases []ledger.Release) []error {
+				settlements := make([]ledger.Settlement, len(releases))
+				for i, r := range releases {
+					settlements[i] = ledger.Settlement{Delivery: r.Delivery, Epoch: r.Epoch, Attempt: r.Attempt, Owner: r.Owner, State: ledger.Waiting, Now: r.Now, ExpiresAt: r.Now.Add(24 * time.Hour)}
+				}
+				return s.Settle(ctx, settlements)
+			}}
+		}
+	}},
+	{"claims of others released", func(_ *environment, p *wiring.Parts) {
+		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
+			answers := next.Claim(ctx, c)
+			for i, a := range answers {
+				if a.Err == nil && a.Verdict == ledger.Busy && a.Item != nil {
+					next.Release(ctx, []ledger.Release{{Delivery: c[i].Delivery, Epoch: a.Item.Epoch, Attempt: a.Item.Attempt, Owner: a.Item.Owner, Now: c[i].Now}})
+				}
+			}
+			return answers
+		})
+	}},
+	{"duplicates not recognised", func(_ *environment, p *wiring.Parts) {
+		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
+			answers := next.Claim(ctx, c)
+			for i, a := range answers {
+				if a.Err == nil && a.Verdict == ledger.Duplicate {
+					answers[i] = ledger.Answer{Verdict: ledger.Granted}
+				}
+			}
+			return answers
+		})
+	}},
+	{"rows put nearer than the waker looks ahead", func(_ *environment, p *wiring.Parts) {
+		var near *waiting.Room
+		p.WrapRoom = func(s waiting.Store) waiting.Store {
+			var err error
+			near, err = waiting.New(waiting.Config{Store: s, NewToken: p.Token, Random: p.Random, Now: p.Now, Limits: waiting.Limits{
+				FunctionTimeout: time.Minute, ClockSkew: 5 * time.Second, MarkCache: time.Hour, LongestPark: 14 * 24 * time.Hour, LongestDelay: time.Minute,
+			}})
+			if err != nil {
+				panic(err)
+			}
+			return s
+		}
+		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			errs := make([]error, len(messages))
+			for i, m := range messages {
+				d, err := delivery.Decode(m.Body)
+				if near != nil && err == nil && m.Delay > time.Minute {
+					errs[i] = near.Hold(ctx, []waiting.Held{{Message: d, DueAt: p.Now().Add(m.Delay)}})[0]
+					continue
+				}
+				errs[i] = next.Send(ctx, messages[i:i+1])[0]
+			}
+			return errs
+		})
+	}},
+}
+
+var (
+	bugSeeds = flag.Int("bug-seeds", defaultBugSeeds, "within how many seeds TestBugsAreCaught must catch each bug")
+	bugName  = flag.String("bug", "", "the only bug, by a part of its name, that TestBugsAreCaught plants")
+)
+
+// TestBugsAreCaught: a harness that finds nothing proves something only if it finds what is there.
+func TestBugsAreCaught(t *testing.T) {
+	for _, b := range bugs {
+		if !strings.Contains(b.name, *bugName) {
+			continue
+		}
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			for n := range uint64(*bugSeeds) {
+				r := play(t, *first+n, mask{}, &b, false)
+				if len(r.breaches) > 0 {
+					fmt.Printf("%-55s caught by seed %4d, after %4d seeds: %.150s\n", b.name, r.seed, n+1, r.breaches[0])
+					return
+				}
+			}
+			t.Errorf("not caught within %d seeds", *bugSeeds)
+		})
+	}
 }

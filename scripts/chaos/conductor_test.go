@@ -342,6 +342,9 @@ func (w *world) grant(a *ask) {
 	}
 	w.asks++
 	w.touch(a)
+	if w.pausedAtWake(a) {
+		return
+	}
 	what, r := w.fate(a)
 	if what == "" {
 		a.response = w.perform(a, a.body).response()
@@ -374,6 +377,9 @@ func (w *world) grant(a *ask) {
 	case slowAnswer:
 		a.response = w.perform(a, a.body).response()
 		late := time.Duration(r.Int64N(int64([]time.Duration{5 * time.Second, 55 * time.Second}[r.IntN(2)])))
+		if claiming(a) && r.IntN(2) == 0 {
+			late = 38*time.Second + time.Duration(r.Int64N(int64(18*time.Second))) // too late for an attempt
+		}
 		w.when(time.Now().Add(late), "", func() { close(a.turn) })
 		return
 	case lateEffect:
@@ -382,6 +388,28 @@ func (w *world) grant(a *ask) {
 		w.when(time.Now().Add(late), "", func() { w.tellOf(a, "takes effect now"); w.perform(a, a.body) })
 	}
 	close(a.turn)
+}
+
+// pausedAtWake has an operator pause a destination at the very moment at which the waker sends what was parked for it: the deliverer parks it again
+// before the waker has deleted it.
+func (w *world) pausedAtWake(a *ask) bool {
+	if w.peace || a.step != stepWake || len(a.about) == 0 || !strings.Contains(string(a.body), `\"heldSince\":`) {
+		return false
+	}
+	called := w.nth(pausedAtWake, a.about)
+	r := w.dice.of(called)
+	if r.Float64() >= 0.25*w.intensity || !w.may(pausedAtWake, keyOf(called)) {
+		return false
+	}
+	target := w.destinationOf(a.about[0]).id
+	a.response = w.perform(a, a.body).response()
+	w.tellOf(a, "")
+	w.operate("pause", target)
+	w.when(time.Now().Add(time.Duration(r.Int64N(int64(10*time.Second)))), "", func() { close(a.turn) })
+	until := time.Now().Add(time.Minute + time.Duration(r.Int64N(int64(30*time.Minute))))
+	w.calm = later(w.calm, until)
+	w.when(until, "", func() { w.operate("resume", target) })
+	return true
 }
 
 // crash kills the invocation that runs in an environment. What else it has asked for takes effect at this moment or never.
@@ -403,13 +431,16 @@ func (w *world) crash(e *environment, r *rand.Rand) {
 	inv.Crash()
 }
 
+// claiming tells whether a request asks for the right to make attempts.
+func claiming(a *ask) bool { return a.step == stepClaim || a.step == stepReclaim || a.step == stepRead }
+
 // touch remembers whose deliveries an invocation has in its hands.
 func (w *world) touch(a *ask) {
 	if a.env.working != a.inv {
 		a.env.working = a.inv
 		clear(a.env.touched)
 	}
-	if slices.Contains([]string{stepClaim, stepReclaim, stepRead}, a.step) {
+	if claiming(a) {
 		for _, d := range a.about {
 			a.env.touched[d] = true
 		}
@@ -446,6 +477,9 @@ func (w *world) handOut(a *ask, q *sqs.Queue) {
 	for i := range a.messages {
 		m := &a.messages[i]
 		about := w.contents(m.Body)
+		for _, d := range about {
+			w.received[d]++
+		}
 		called = append(called, about...)
 		w.present(m)
 		key := w.nth("duplicate", a.function, about)
@@ -454,7 +488,6 @@ func (w *world) handOut(a *ask, q *sqs.Queue) {
 				w.t.Error(err)
 			}
 			w.tell("SQS shows %v to others too", about)
-			w.excuseRelaxed(about)
 		}
 	}
 	w.tell("%-13s receives %s", a.function, strings.Join(called, ", "))

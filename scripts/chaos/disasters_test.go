@@ -95,6 +95,7 @@ const (
 	destinationDown  = "destination outage"
 	destinationGone  = "destination gone, enabled later"
 	paused           = "destination paused, resumed later"
+	pausedAtWake     = "destination paused while the waker sends"
 	rolledBack       = "release rolled back"
 	nativeRedrive    = "native redrive"
 	toolRedrive      = "redrive by the program"

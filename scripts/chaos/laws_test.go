@@ -30,6 +30,7 @@ type books struct {
 	rows     map[string]standing
 	attempts map[string]map[[2]int]bool // that the ledger has seen, by delivery
 	calls    map[string]int
+	received map[string]int // messages of a delivery that the deliverer was given
 	excuses  map[string]int // of a call beyond the attempts
 	incident map[string]int // whatever touched a delivery
 	gones    map[string]int // 410 answers
@@ -40,7 +41,7 @@ type books struct {
 
 func (b *books) init() {
 	b.rows, b.attempts, b.calls, b.excuses, b.incident = map[string]standing{}, map[string]map[[2]int]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
-	b.gones, b.rejects = map[string]int{}, map[string]int{}
+	b.gones, b.rejects, b.received = map[string]int{}, map[string]int{}, map[string]int{}
 }
 
 func (w *world) breach(format string, args ...any) {
@@ -138,7 +139,6 @@ func (w *world) blame(a *ask, what string) {
 	for _, d := range a.about {
 		w.incident[d]++
 	}
-	w.excuseRelaxed(a.about)
 }
 
 // excuse explains one more call for every delivery that an invocation has in its hands.
@@ -146,15 +146,6 @@ func (w *world) excuse(e *environment) {
 	for d := range e.touched {
 		w.excuses[d]++
 		w.incident[d]++
-	}
-}
-
-// excuseRelaxed explains one more call where a destination has chosen that two workers may both make one.
-func (w *world) excuseRelaxed(about []string) {
-	for _, d := range about {
-		if w.relaxed(d) {
-			w.excuses[d]++
-		}
 	}
 }
 
@@ -179,9 +170,6 @@ func (w *world) answered(a *ask, what string) {
 		w.gones[d]++
 	case rejecting:
 		w.rejects[d]++
-	}
-	if w.relaxed(d) && what != fine {
-		w.excuses[d]++
 	}
 }
 
@@ -265,8 +253,12 @@ func (w *world) judgeDelivery(called string, letters map[string][]letter) {
 	row, known := w.rows[called]
 	d := w.destinationOf(called)
 	attempts := len(w.attempts[called])
-	if calls := w.calls[called]; calls > attempts+w.excuses[called] {
-		w.breach("%s: %d calls for %d attempts, %d of them explained", called, calls, attempts, w.excuses[called])
+	allowed := attempts + w.excuses[called]
+	if d.relaxed { // it has chosen that each message may be a call
+		allowed = max(allowed, w.received[called])
+	}
+	if calls := w.calls[called]; calls > allowed {
+		w.breach("%s: %d calls for %d attempts, %d more explained", called, calls, attempts, allowed-attempts)
 	}
 	perEpoch := map[int]int{}
 	for a := range w.attempts[called] {

@@ -239,6 +239,13 @@ func (w *world) drawWindow(i int, large bool) {
 	case paused:
 		w.at(begin, "", func() { mark(); w.operate("pause", v.target) })
 		w.at(v.to.Sub(w.began), "", func() { w.operate("resume", v.target) })
+		for at := v.to; r.IntN(2) == 0; { // somebody cannot make up his mind
+			again := at.Add(time.Duration(r.Int64N(int64(90 * time.Second))))
+			at = again.Add(time.Duration(r.Int64N(int64(10 * time.Minute))))
+			w.at(again.Sub(w.began), "", func() { w.operate("pause", v.target) })
+			w.at(at.Sub(w.began), "", func() { w.operate("resume", v.target) })
+			w.calm = later(w.calm, at)
+		}
 	case destinationGone:
 		w.at(begin, "", mark)
 		w.at(v.to.Sub(w.began), "", func() { w.operate("enable", v.target) })
@@ -247,9 +254,14 @@ func (w *world) drawWindow(i int, large bool) {
 		w.at(v.to.Sub(w.began), "", func() { w.tell("%s %s ends", what, v.target) })
 	}
 	w.windows = append(w.windows, v)
-	if v.to.After(w.calm) {
-		w.calm = v.to
+	w.calm = later(w.calm, v.to)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
+	return b
 }
 
 // lasting gives a window of that kind that is open now.
@@ -342,7 +354,7 @@ func (w *world) operate(what, destination string) {
 		w.t.Error(err)
 	}
 	w.tell("operator: %s %s", what, destination)
-	w.wakeWithin(time.Minute)
+	w.wakeWithin(time.Duration(w.dice.of("operate", w.nth("operate")).Int64N(int64([]time.Duration{5 * time.Second, time.Minute}[w.seen["operate"]%2]))))
 }
 
 // ServeHTTP is the receivers: a request waits for its turn and is answered as was decided.
