@@ -93,7 +93,7 @@ type plan struct {
 	disorder     sqs.Disorder
 	seed         uint64
 	stopped      bool
-	quiet        bool // two pollers per function, and a waker that wakes every five minutes: long tests cost less
+	quiet        bool // two pollers per function: long tests cost a third
 	random       bool // a relaxed delivery may be under way twice, and one of the two arrive late
 	redriven     bool // deliveries of this test are restarted: a delivered one may be called again
 	incidents    int  // how often at most something was done to a delivery that explains one more HTTP call
@@ -138,14 +138,12 @@ func start(t *testing.T, p plan) *world {
 		Destinations: file, Logger: slog.New(chronicle{world: w}), Stopped: p.stopped, Dial: w.dial, Observe: w.observed,
 		Queues: sqs.Options{Seed: p.seed, Disorder: p.disorder},
 	}
-	if p.quiet {
-		cfg.Topology = topology.New(topology.LowLatency)
-		for i := range cfg.Topology.Functions {
-			f := &cfg.Topology.Functions[i]
-			if f.Every > 0 {
-				f.Every = 5 * time.Minute
-				continue
-			}
+	cfg.Topology = topology.New(topology.LowLatency)
+	for i := range cfg.Topology.Functions {
+		f := &cfg.Topology.Functions[i]
+		if f.Every > 0 { // the waker looks ten minutes ahead; here it need not wake more often than every five
+			f.Every = 5 * time.Minute
+		} else if p.quiet {
 			f.Source.MaximumConcurrency = 2
 		}
 	}
