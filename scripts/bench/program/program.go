@@ -127,7 +127,7 @@ func measure(ctx context.Context, o options, progress io.Writer) (*Report, error
 	}
 	if o.wants(memoryName) {
 		fmt.Fprintln(progress, memoryName)
-		if err := report.memory(o); err != nil {
+		if err := report.memory(o, progress); err != nil {
 			return nil, err
 		}
 	}
@@ -189,9 +189,12 @@ func (r *Report) scenarios(ctx context.Context, o options, progress io.Writer) e
 // memoryConcurrency bounds the environments while memory is looked at: how much one keeps is of interest, not how many there are.
 const memoryConcurrency = 10
 
-func (r *Report) memory(o options) error {
+func (r *Report) memory(o options, progress io.Writer) error {
 	_, err := through(load.Shape{Concurrency: memoryConcurrency}, load.MemoryStep, func(rig *load.Rig) (load.Result, error) {
-		return load.Result{}, load.Footprint(rig, o.memoryEvents, func(m load.Memory) { r.Memory = append(r.Memory, m) })
+		return load.Result{}, load.Footprint(rig, o.memoryEvents, func(m load.Memory) {
+			r.Memory = append(r.Memory, m)
+			fmt.Fprintf(progress, "%s: %d events, %d bytes in use, at most %d, %d goroutines\n", memoryName, m.Events, m.HeapBytes, m.PeakBytes, m.Goroutines)
+		})
 	})
 	return err
 }

@@ -3,6 +3,7 @@ package program
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -88,7 +89,7 @@ func (r *Report) printMemory(out io.Writer) {
 	var rows [][]string
 	for _, m := range r.Memory {
 		mb := func(bytes int64) string { return fmt.Sprintf("%.1f", float64(bytes)/(1<<20)) }
-		rows = append(rows, []string{fmt.Sprint(m.Events), mb(m.HeapBytes), mb(m.PeakBytes), fmt.Sprint(m.Goroutines)})
+		rows = append(rows, []string{strconv.Itoa(m.Events), mb(m.HeapBytes), mb(m.PeakBytes), strconv.Itoa(m.Goroutines)})
 	}
 	table(out, []string{"events delivered", "heap in use, MB", "largest heap, MB", "goroutines"}, rows)
 }
