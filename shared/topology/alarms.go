@@ -375,8 +375,8 @@ func delivererAlarms(l Limits) []Alarm {
 			"of the default schedule of 75.6 hours a last attempt is left, a day away: time to call the owner of the destination before the delivery is given up"),
 		held("parked", "OldestParked", min(3*day, l.LongestPark/2),
 			"longer than a weekend's pause, and long before the time of being held is over, when all of them are given up"),
-		held("throttled", "OldestThrottled", day,
-			"a limit that delays by a day is lower than what arrives, and what waits for it grows from day to day"),
+		held("oldest", "OldestHeld", 4*day,
+			"longer than the default schedule takes: whatever holds it, limits on rate and concurrency included, somebody has forgotten it"),
 		{
 			Name: "deliveries-given-up", Page: DeliveriesGivenUp, Signal: of("GivenUp", "Sum"),
 			Threshold: 15, Period: 15 * time.Minute, Periods: 1, Breaching: 1, Missing: MissingIsGood,
