@@ -51,7 +51,7 @@ func (b *builder) addAlarms() {
 	for _, a := range b.props.Topology.Alarms(b.props.concurrency) {
 		alarm := awscloudwatch.NewCfnAlarm(scope, jsii.String(a.Name), b.alarm(a))
 		if a.Namespace == topology.AWSObjective {
-			alarm.AddResourceDependency(objective)
+			alarm.AddResourceDependency(objective, nil)
 		}
 		byPage[a.Page] = append(byPage[a.Page], raised{a.Together, alarm.Ref()})
 	}
