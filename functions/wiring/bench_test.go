@@ -66,19 +66,45 @@ func BenchmarkDelivererBatch(b *testing.B) {
 	}
 }
 
-// BenchmarkRouterBatch routes an event of ten messages of 1 KiB to one destination: decode, match, send.
+// BenchmarkRouterBatch routes an event of ten messages of 1 KiB to one destination: decode, match, send. Beside it a plain handler that reads each
+// message into a map, looks at its type and sends it on, one record at a time or all at once.
 func BenchmarkRouterBatch(b *testing.B) {
-	w := newBenchWorld(b)
-	h := w.function(b, topology.Router, Router)
-	n := 0
-	apart.Measure(b, w.process, func() []byte {
-		records := make([]string, benchBatch)
-		for i := range records {
-			n++
-			records[i] = benchEvent(n)
-		}
-		return benchPayload(b, topology.Ingress, records)
-	}, func(payload []byte) { w.invoke(b, h, payload) })
+	for _, form := range []string{"waybill", "plain, one at a time", "plain, all at once"} {
+		b.Run(form, func(b *testing.B) {
+			w := newBenchWorld(b)
+			h := w.function(b, topology.Router, Router)
+			if form != "waybill" {
+				queues := awssqs.NewFromConfig(w.account)
+				h = plainHandler(form == "plain, all at once", func(ctx context.Context, body string) error { return w.forward(ctx, queues, body) })
+			}
+			n := 0
+			apart.Measure(b, w.process, func() []byte {
+				records := make([]string, benchBatch)
+				for i := range records {
+					n++
+					records[i] = benchEvent(n)
+				}
+				return benchPayload(b, topology.Ingress, records)
+			}, func(payload []byte) { w.invoke(b, h, payload) })
+		})
+	}
+}
+
+// forward is what a router written by hand does with a message.
+func (w *benchWorld) forward(ctx context.Context, queues *awssqs.Client, body string) error {
+	var event map[string]any
+	if err := json.Unmarshal([]byte(body), &event); err != nil {
+		return err
+	}
+	if event["type"] != "order.created" {
+		return nil
+	}
+	message, err := json.Marshal(map[string]any{"destination": "shop", "event": event})
+	if err != nil {
+		return err
+	}
+	_, err = queues.SendMessage(ctx, &awssqs.SendMessageInput{QueueUrl: aws.String(w.urls[topology.Deliveries]), MessageBody: aws.String(string(message))})
+	return err
 }
 
 func benchEvent(n int) string {
@@ -211,25 +237,29 @@ func (w *benchWorld) invoke(b *testing.B, h lambda.Handler, payload []byte) {
 	}
 }
 
-// plain is the handler that is usually written by hand.
+// plain is the deliverer that is usually written by hand.
 func (w *benchWorld) plain(b *testing.B, parallel bool) lambda.Handler {
 	b.Helper()
-	p := plainHandler{
-		tables: dynamodb.NewFromConfig(w.account), url: w.process.Receiver(),
-		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
-	}
 	key, err := signing.ParseSigningKey(benchSecret)
 	if err != nil {
 		b.Fatal(err)
 	}
-	p.keys = []signing.Key{key}
+	p := plainDeliverer{
+		tables: dynamodb.NewFromConfig(w.account), url: w.process.Receiver(), keys: []signing.Key{key},
+		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+	}
+	return plainHandler(parallel, p.record)
+}
+
+// plainHandler handles the records of an event one at a time or all at once.
+func plainHandler(parallel bool, record func(ctx context.Context, body string) error) lambda.Handler {
 	return lambda.NewHandler(func(ctx context.Context, e lambdaevents.SQSEvent) (lambdaevents.SQSEventResponse, error) {
 		answer := lambdaevents.SQSEventResponse{BatchItemFailures: []lambdaevents.SQSBatchItemFailure{}}
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		for _, r := range e.Records {
 			one := func() {
-				if err := p.record(ctx, r.Body); err != nil {
+				if err := record(ctx, r.Body); err != nil {
 					mu.Lock()
 					defer mu.Unlock()
 					answer.BatchItemFailures = append(answer.BatchItemFailures, lambdaevents.SQSBatchItemFailure{ItemIdentifier: r.MessageId})
@@ -246,7 +276,7 @@ func (w *benchWorld) plain(b *testing.B, parallel bool) lambda.Handler {
 	})
 }
 
-type plainHandler struct {
+type plainDeliverer struct {
 	tables *dynamodb.Client
 	client *http.Client
 	url    string
@@ -254,7 +284,7 @@ type plainHandler struct {
 }
 
 // record handles one delivery: claim, post, settle.
-func (p plainHandler) record(ctx context.Context, body string) error {
+func (p plainDeliverer) record(ctx context.Context, body string) error {
 	var m struct {
 		Delivery string
 		Data     json.RawMessage
@@ -290,7 +320,7 @@ func (p plainHandler) record(ctx context.Context, body string) error {
 	return err
 }
 
-func (p plainHandler) post(ctx context.Context, id string, now time.Time, data []byte) error {
+func (p plainDeliverer) post(ctx context.Context, id string, now time.Time, data []byte) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(data))
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func (s sample) part() string {
 	}
 	mapping := false
 	for _, name := range s.stack {
-		if strings.HasPrefix(name, "github.com/aws/aws-lambda-go/lambda.") {
+		if strings.HasPrefix(name, "github.com/aws/aws-lambda-go/lambda.") || strings.HasPrefix(name, "github.com/waybillhq/waybill/functions/") {
 			return partFunctions
 		}
 		mapping = mapping || strings.HasPrefix(name, "github.com/waybillhq/waybill/shared/awslocal/mapping.")
