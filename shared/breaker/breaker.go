@@ -36,6 +36,7 @@ type Config struct {
 	// Pause is how long nothing is read after a reading that failed, and nothing written for a destination after a write that did. Default 5 s.
 	Pause time.Duration
 
+	// Now and Random may be called from any goroutine.
 	Now    func() time.Time // default time.Now. Ages are taken by the wall clock: environments are frozen between invocations
 	Random func() float64   // [0, 1), for jitter; default math/rand
 	// OnChange hears of every move of a breaker that this environment has made, from any goroutine. It must be quick. Default: nobody does.
@@ -250,6 +251,11 @@ func (b *Batch) passAsProbe(v view, owned bool) Decision {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.report.Probes++
+	for _, p := range b.probes {
+		if p.destination == v.destination && p.row.Turn == v.row.Turn {
+			return Decision{Pass: true, Probe: true, turn: v.row.Turn} // a copy in the same batch
+		}
+	}
 	b.probes = append(b.probes, &probe{destination: v.destination, row: v.row, owned: owned})
 	return Decision{Pass: true, Probe: true, turn: v.row.Turn}
 }

@@ -245,6 +245,129 @@ func TestProbeThatDied(t *testing.T) {
 	}
 }
 
+// A probe that turns up again shortly before its time is over gets the time of the invocation in which it is tried.
+func TestProbeThatTurnsUpLate(t *testing.T) {
+	w := newWorld(t)
+	b, other := w.environment(0), w.environment(0)
+	w.breakDown(b)
+	w.pass(30 * time.Second)
+	invoked := func() context.Context { return until{t.Context(), w.now.Add(time.Minute)} }
+	b.Begin().Gate(invoked(), "crm", "p") // and dies
+	w.pass(69 * time.Second)
+	batch := other.Begin()
+	d := batch.Gate(invoked(), "crm", "p")
+	if !d.Probe {
+		t.Fatalf("%+v", d)
+	}
+	w.pass(59 * time.Second)
+	if d := b.Begin().Gate(invoked(), "crm", "q"); d.Pass {
+		t.Fatalf("another passes while it is tried: %+v", d)
+	}
+	batch.Record("crm", d, downstream.Delivered, 0)
+	if r, err := batch.End(t.Context()); err != nil || r.Recovered != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// The result of a probe counts also when a copy of it was named meanwhile.
+func TestProbeThatWasNamedAgain(t *testing.T) {
+	for verdict, want := range map[downstream.Verdict]breaker.Phase{
+		downstream.Delivered: breaker.Closed, downstream.Retry: breaker.Open, downstream.NotStarted: breaker.Probing,
+	} {
+		w := newWorld(t)
+		b, other := w.environment(0), w.environment(0)
+		w.breakDown(b)
+		w.pass(30 * time.Second)
+		batch, copied := b.Begin(), other.Begin()
+		d := batch.Gate(t.Context(), "crm", "p")
+		w.pass(2 * time.Second)
+		copied.Leave("crm", copied.Gate(t.Context(), "crm", "p"))
+		batch.Record("crm", d, verdict, 0)
+		for _, in := range []*breaker.Batch{batch, copied} {
+			if _, err := in.End(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if row := w.store.Row("crm"); row.Phase != want {
+			t.Errorf("%v: %+v", verdict, row)
+		}
+	}
+}
+
+// An environment says what it has seen also when it makes no attempts at the destination any more, as long as it works at all.
+func TestWitnessesThatAreHeld(t *testing.T) {
+	w := newWorld(t)
+	broken, witness := w.environment(0), w.environment(0)
+	w.batch(witness, 100, always(downstream.Delivered))
+	for range 9 {
+		w.pass(time.Second)
+		w.batch(broken, 2, func() (downstream.Verdict, time.Duration) {
+			if w.ids%20 == 0 { // now and then it gets through
+				return downstream.Delivered, 0
+			}
+			return downstream.Retry, 0
+		})
+		if _, err := witness.Begin().End(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := breaker.DefaultRules().Counted(w.store.Row("crm"), w.now); c.Successes < 100 || c.Failures < 10 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// What an environment knew before it slept is no reason to open.
+func TestSleepForgetsWhatWasKnown(t *testing.T) {
+	w := newWorld(t)
+	sleeper, healthy, other := w.environment(0), w.environment(0), w.environment(0)
+	w.batch(sleeper, 5, always(downstream.Retry))
+	for range 300 {
+		w.batch(healthy, 20, always(downstream.Delivered))
+		w.pass(time.Second)
+	}
+	w.batch(other, 5, always(downstream.Retry))
+	w.batch(sleeper, 10, always(downstream.Retry))
+	w.phase(breaker.Closed)
+	for range 20 {
+		w.pass(time.Second)
+		w.batch(healthy, 20, always(downstream.Delivered))
+		w.batch(sleeper, 10, always(downstream.Retry))
+	}
+	w.phase(breaker.Closed)
+}
+
+// A reading that is behind does not undo what this environment has seen.
+func TestReadingBehind(t *testing.T) {
+	w := newWorld(t)
+	store := &behind{Store: w.store}
+	b := w.over(store, 0, func() float64 { return 0.5 })
+	w.breakDown(b)
+	store.rows = map[string]breaker.Row{"crm": {Streak: 10, At: w.now}}
+	for range 2 {
+		w.pass(6 * time.Second)
+		if may, _ := b.Permit(t.Context(), "crm"); may {
+			t.Error("parked deliveries may go")
+		}
+		if d := w.gate(b, w.id()); d.Pass {
+			t.Errorf("%+v", d)
+		}
+		store.rows = map[string]breaker.Row{}
+	}
+}
+
+// behind reads all rows as they were.
+type behind struct {
+	breaker.Store
+	rows map[string]breaker.Row
+}
+
+func (b *behind) All(ctx context.Context) (map[string]breaker.Row, error) {
+	if b.rows != nil {
+		return b.rows, nil
+	}
+	return b.Store.All(ctx)
+}
+
 func TestProbeThatWasNotTried(t *testing.T) {
 	for name, end := range map[string]func(*breaker.Batch, breaker.Decision){
 		"nothing is said": func(*breaker.Batch, breaker.Decision) {},
@@ -607,7 +730,8 @@ func TestChangesAreTold(t *testing.T) {
 	w.breakDown(b)
 	w.pass(36 * time.Second)
 	w.batch(b, 1, always(downstream.Delivered))
-	if len(changes) != 3 || changes[0].To != breaker.Open || changes[1].To != breaker.Probing || changes[1].Probe == "" || changes[2].From != breaker.Probing || changes[2].To != breaker.Closed {
+	if len(changes) != 3 || changes[0].To != breaker.Open || changes[1].To != breaker.Probing || changes[1].Probe == "" ||
+		changes[2].From != breaker.Probing || changes[2].To != breaker.Closed {
 		t.Errorf("%+v", changes)
 	}
 }

@@ -252,10 +252,11 @@ func (b *Batch) after(p probe, now time.Time) Row {
 	return b.cfg.Rules.Released(p.row, now)
 }
 
-// due gives the write that a destination needs now; nil: none. Failures stay dirty until they are written, or tell of what is over. The lock is held.
+// due gives the write that a destination needs now; nil: none. What others need stays dirty until it is written, or tells of what is over. The lock is held.
 func (b *Batch) due(ctx context.Context, destination string, e *entry, now time.Time) func() error {
 	r, t := b.cfg.Rules, &e.tally
-	if t.turn != e.row.Turn || !t.failed || t.over(r, now) {
+	needed := t.failed || !t.over(r, now) && r.Everybody(e.row, now)
+	if t.turn != e.row.Turn || t.over(r, now) || !needed {
 		delete(b.dirty, destination)
 	}
 	since := now.Sub(e.written)
@@ -266,7 +267,7 @@ func (b *Batch) due(ctx context.Context, destination string, e *entry, now time.
 		was := e.row
 		e.written = now
 		return func() error { return b.move(ctx, destination, was, r.Reset(was, now), now) }
-	case !t.failed && !r.Everybody(e.row, now):
+	case !needed:
 		return nil
 	}
 	delete(b.dirty, destination)

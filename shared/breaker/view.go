@@ -96,12 +96,12 @@ func (b *Breaker) replace(rows map[string]Row, began time.Time) {
 	for destination, row := range rows {
 		e := b.entry(destination)
 		if row.Turn >= e.row.Turn && !e.read.After(began) {
-			b.see(e, row, began)
+			b.see(destination, e, row, began)
 		}
 	}
 	for destination, e := range b.entries {
 		if _, is := rows[destination]; !is && e.row.Turn == 0 && !e.read.After(began) {
-			b.see(e, Row{}, began)
+			b.see(destination, e, Row{}, began)
 		}
 		if e.row.Turn == 0 && e.row.At.IsZero() && e.tally.over(b.cfg.Rules, began) && !e.throttledUntil.After(began) {
 			delete(b.entries, destination)
@@ -115,21 +115,24 @@ func (b *Breaker) install(destination string, row Row, began time.Time) Row {
 	defer b.mu.Unlock()
 	e := b.entry(destination)
 	e.failed = time.Time{}
-	b.see(e, row, began)
+	b.see(destination, e, row, began)
 	return e.effective()
 }
 
 // see takes over a row, and notes since when everybody writes successes. What was not looked at for long may have changed meanwhile. The lock is held.
-func (b *Breaker) see(e *entry, row Row, began time.Time) {
+func (b *Breaker) see(destination string, e *entry, row Row, began time.Time) {
 	if gap := began.Sub(e.read); gap < 0 || gap > 2*b.cfg.MaxAge {
 		e.known = time.Time{}
 	}
 	e.row, e.read = row, began
-	switch {
-	case !b.cfg.Rules.Everybody(row, began):
+	if !b.cfg.Rules.Everybody(row, began) {
 		e.known = time.Time{}
-	case e.known.IsZero():
-		e.known = began
+	} else {
+		if e.known.IsZero() {
+			e.known = began
+		}
+		// Also where nothing more is done for the destination here: others need what was counted before.
+		b.dirty[destination] = struct{}{}
 	}
 	if !e.throttledUntil.After(began) {
 		e.throttledAt, e.throttledUntil = time.Time{}, time.Time{}

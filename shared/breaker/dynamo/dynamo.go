@@ -3,9 +3,9 @@
 // # Table
 //
 // Partition key "part" (S), sort key "row" (S). All rows lie in the partition "health", under the id of their destination, so that one Query reads them.
-// Attributes: turn, trips, streak (N); phase, probe (S); until, recoveringSince, suspectSince, throttledAt, throttledUntil, at (N, milliseconds since 1970); and for each slot of
-// the window with attempts in it "s#NUMBER" and "f#NUMBER" (N), the successes and failures. What is nothing has no attribute. A row has at most some 700
-// bytes. A healthy destination's row is never deleted: it shrinks to its turn.
+// Attributes: turn, trips, streak (N); phase, probe (S); until, recoveringSince, suspectSince, throttledAt, throttledUntil, at (N, milliseconds
+// since 1970); and for each slot of the window with attempts in it "s#NUMBER" and "f#NUMBER" (N), the successes and failures. What is nothing has
+// no attribute. A row has less than 1 KB. A healthy destination's row is never deleted: it shrinks to its turn.
 //
 // # Calls
 //

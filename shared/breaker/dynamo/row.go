@@ -87,7 +87,8 @@ func decode(item attributes) breaker.Row {
 	r := breaker.Row{
 		Turn: integer(item, attrTurn), Phase: breaker.Phase(text(item, attrPhase)), Until: instant(item, attrUntil), Probe: delivery.ID(text(item, attrProbe)),
 		Trips: int(integer(item, attrTrips)), RecoveringSince: instant(item, attrRecoveringSince), Streak: int(integer(item, attrStreak)),
-		SuspectSince: instant(item, attrSuspectSince), ThrottledAt: instant(item, attrThrottledAt), ThrottledUntil: instant(item, attrThrottledUntil), At: instant(item, attrAt),
+		SuspectSince: instant(item, attrSuspectSince),
+		ThrottledAt:  instant(item, attrThrottledAt), ThrottledUntil: instant(item, attrThrottledUntil), At: instant(item, attrAt),
 	}
 	if r.Phase != breaker.Open && r.Phase != breaker.Probing {
 		r.Phase = breaker.Closed
