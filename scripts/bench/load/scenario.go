@@ -224,7 +224,8 @@ func Footprint(r *Rig, events int, look func(Memory)) error {
 		if err := r.Settled(); err != nil {
 			return err
 		}
-		r.System.Tables.Sweep(time.Now().Add(10 * 365 * 24 * time.Hour))
+		// Much later, and DynamoDB would leave them alone as too old.
+		r.System.Tables.Sweep(time.Now().Add(r.Topology.Limits.LedgerTTL() + time.Hour))
 		r.Sink.Reset()
 		if sent < next {
 			continue
