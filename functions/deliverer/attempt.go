@@ -19,7 +19,7 @@ import (
 )
 
 // attempt claims the jobs and makes the attempts that are granted.
-func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) {
+func (d *work) attempt(ctx context.Context, jobs []*job, outcomes []error) {
 	if len(jobs) == 0 {
 		return
 	}
@@ -34,6 +34,7 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 	for i, g := range grants {
 		j := jobs[i]
 		j.grant = g
+		d.tellOfClaim(j)
 		switch {
 		case g.Leader != i:
 		case g.Err != nil:
@@ -52,6 +53,10 @@ func (d *Deliverer) attempt(ctx context.Context, jobs []*job, outcomes []error) 
 		default: // what is not understood is never dropped
 			outcomes[j.record] = d.fault(fmt.Errorf("the ledger's verdict %q is unknown", g.Verdict))
 		}
+	}
+	for _, j := range late {
+		j.result.Verdict = downstream.NotStarted
+		d.tellOfResult(j)
 	}
 	d.release(ctx, late, outcomes)
 	d.deliver(ctx, granted, outcomes)
@@ -75,7 +80,7 @@ func (d *Deliverer) busy(until time.Time, err error) error {
 
 // deliver makes the attempts at once and finishes them as their results come in: all together where they are equally fast, without
 // waiting for the slow ones otherwise.
-func (d *Deliverer) deliver(ctx context.Context, jobs []*job, outcomes []error) {
+func (d *work) deliver(ctx context.Context, jobs []*job, outcomes []error) {
 	if len(jobs) == 0 {
 		return
 	}
@@ -119,6 +124,7 @@ func (d *Deliverer) deliver(ctx context.Context, jobs []*job, outcomes []error) 
 			}
 			r.job.result = r.Result
 			r.job.endSpan()
+			d.tellOfResult(r.job)
 			if ready = append(ready, r.job); len(ready) == 1 {
 				flush.Reset(d.cfg.FlushAfter)
 			}
@@ -139,7 +145,7 @@ func (d *Deliverer) before(ctx context.Context, reserve time.Duration) (context.
 
 // finish carries out what the ledger protocol plans for each result: first the future is made durable, then the ledger is settled,
 // then the record is acknowledged. A job that fails at one step does not reach the next.
-func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
+func (d *work) finish(ctx context.Context, jobs []*job, outcomes []error) {
 	futures := &sendings{}
 	var unstarted, delivered, durable []*job
 	for _, j := range jobs {
@@ -174,13 +180,13 @@ func (d *Deliverer) finish(ctx context.Context, jobs []*job, outcomes []error) {
 
 // plan asks the protocol what follows the attempt and, as the last thing that can fail, adds what must be made durable, if there is anything, to
 // futures.
-func (d *Deliverer) plan(ctx context.Context, j *job, futures *sendings) error {
+func (d *work) plan(ctx context.Context, j *job, futures *sendings) error {
 	result, wait := d.judge(ctx, j)
 	m := &j.message
 	j.plan = ledger.After(result, m.Epoch, m.Attempt)
 	d.logAttempt(ctx, j)
 	switch {
-	case j.plan.Future == ledger.Successor && j.result.Verdict == downstream.Gone:
+	case j.plan.Future == ledger.Successor && j.unspent():
 		futures.room.add(j, waiting.Held{Message: d.parked(m), Parked: true, Trace: j.trace})
 	case j.plan.Future == ledger.Successor:
 		return d.later(j, m.Successor(wait), wait, futures)
@@ -194,9 +200,12 @@ func (d *Deliverer) plan(ctx context.Context, j *job, futures *sendings) error {
 	return nil
 }
 
-// parked is the successor of an attempt that found the destination disabled. Time in which a destination is disabled is held, not waited: it
-// does not age the delivery. It is counted from the first 410 in a row, whatever was tried since, and no such try counts as an attempt of
-// the schedule.
+// unspent tells of a failed attempt that it found out something about the destination and nothing about the delivery: that it is disabled, or that it has
+// not recovered.
+func (j *job) unspent() bool { return j.result.Verdict == downstream.Gone || j.breaker.Probe }
+
+// parked is the successor of an attempt that was not spent. Time in which a destination cannot receive is held, not waited: it
+// does not age the delivery. It is counted from the first such attempt in a row, and none of them counts as one of the schedule.
 func (d *Deliverer) parked(m *delivery.Message) delivery.Message {
 	successor := m.Successor(0)
 	successor.Probes, successor.HeldSince = m.Probes+1, m.HeldSince
@@ -207,7 +216,7 @@ func (d *Deliverer) parked(m *delivery.Message) delivery.Message {
 }
 
 // judge turns what the destination said into what the protocol cares about, and gives the wait before the next attempt.
-func (d *Deliverer) judge(ctx context.Context, j *job) (ledger.Result, time.Duration) {
+func (d *work) judge(ctx context.Context, j *job) (ledger.Result, time.Duration) {
 	switch j.result.Verdict {
 	case downstream.Delivered:
 		return ledger.Succeeded, 0
@@ -219,6 +228,9 @@ func (d *Deliverer) judge(ctx context.Context, j *job) (ledger.Result, time.Dura
 			j.result.Reason = reasonHeldTooLong
 			return ledger.Exhausted, 0
 		}
+		return ledger.Failed, 0
+	}
+	if j.breaker.Probe && !d.heldTooLong(&j.message) {
 		return ledger.Failed, 0
 	}
 	schedule := j.destination.Retry
@@ -285,7 +297,7 @@ func (j *job) withOutcome() delivery.Message {
 }
 
 // release gives back claims whose attempts could not start; their messages are sent again.
-func (d *Deliverer) release(ctx context.Context, jobs []*job, outcomes []error) {
+func (d *work) release(ctx context.Context, jobs []*job, outcomes []error) {
 	if len(jobs) == 0 {
 		return
 	}

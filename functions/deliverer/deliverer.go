@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/shared/batch"
+	"github.com/waybillhq/waybill/shared/breaker"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
@@ -65,6 +66,8 @@ type Config struct {
 
 	// Secrets resolves the secrets of destinations; nil: they hold their keys themselves.
 	Secrets Secrets
+	// Breaker keeps deliveries from destinations that fail; nil: every delivery is tried when it is due.
+	Breaker *breaker.Breaker
 	// Notices takes events of our own, for the ingress queue: that a destination was disabled. nil: none.
 	Notices queue.Sender
 	// Objective is the time from acceptance to delivery that counts as good. Default one minute.
@@ -130,11 +133,27 @@ type job struct {
 	result      downstream.Result
 	plan        ledger.Plan
 	span        *tracing.Span // of the attempt
-	buried      string        // why it was given up without an attempt
+	breaker     breaker.Decision
+	buried      string // why it was given up without an attempt
 }
 
 // Deliver is a batch.Func: it gives one outcome for each record, in order.
 func (d *Deliverer) Deliver(ctx context.Context, records []batch.Record) []error {
+	w := &work{Deliverer: d}
+	if d.cfg.Breaker != nil {
+		w.health = d.cfg.Breaker.Begin()
+		defer w.endHealth(ctx)
+	}
+	return w.deliverAll(ctx, records)
+}
+
+// work is the work on one batch.
+type work struct {
+	*Deliverer
+	health *breaker.Batch // nil without a breaker
+}
+
+func (d *work) deliverAll(ctx context.Context, records []batch.Record) []error {
 	outcomes := make([]error, len(records))
 	var outstanding []*job // outcome messages: the attempt was made, the ledger has to learn of it
 	var due []*job

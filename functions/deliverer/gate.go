@@ -16,7 +16,7 @@ import (
 
 // gate decides before the claim whether an attempt may be made now. It passes the job with its destination, or gives
 // an outcome, or adds a message to held whose durability decides the outcome. None of it costs an attempt or a ledger write.
-func (d *Deliverer) gate(ctx context.Context, set *registry.Set, j *job, held *sendings) (pass bool, err error) {
+func (d *work) gate(ctx context.Context, set *registry.Set, j *job, held *sendings) (pass bool, err error) {
 	m, now := &j.message, d.cfg.Now()
 	if wait := m.DueAt.Sub(now); wait > 0 {
 		return false, outcome.Defer(min(wait, d.cfg.LongestDelay), errors.New("not due yet"))
@@ -42,7 +42,7 @@ func (d *Deliverer) gate(ctx context.Context, set *registry.Set, j *job, held *s
 		}
 	}
 	j.destination = destination
-	return true, nil
+	return d.healthy(ctx, j, held)
 }
 
 // lookAgain asks for a destination that is not in the set at hand: the router may have read newer destinations than this environment.

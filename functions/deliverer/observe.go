@@ -53,7 +53,7 @@ func (d *Deliverer) count(ctx context.Context, j *job) {
 		if j.result.Verdict != downstream.Reject {
 			b.Count(telemetry.GivenUp, 1)
 		}
-	case j.result.Verdict == downstream.Gone:
+	case j.unspent():
 		d.countParked(ctx, j)
 	default:
 		b.Count(telemetry.Retried, 1)

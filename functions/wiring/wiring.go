@@ -26,6 +26,8 @@ import (
 	"github.com/waybillhq/waybill/functions/router"
 	"github.com/waybillhq/waybill/functions/waker"
 	"github.com/waybillhq/waybill/shared/batch"
+	"github.com/waybillhq/waybill/shared/breaker"
+	breakerdynamo "github.com/waybillhq/waybill/shared/breaker/dynamo"
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/downstream/webhook"
@@ -136,6 +138,10 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	health, err := health(cfg, p)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := room(cfg, p)
 	if err != nil {
 		return nil, err
@@ -152,7 +158,7 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 		Destinations: destinations, Ledger: books,
 		Adapter:    observed(downstream.Mux{registry.TypeWebhook: webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})}, p.OnAttempt),
 		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter], Notices: queues[topology.Ingress],
-		Room: waitingRoom, Disabler: destinations, Secrets: keys, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
+		Room: waitingRoom, Disabler: destinations, Secrets: keys, Breaker: health, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
 		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark,
 		Now: p.Now, Random: p.Random, Logger: p.Logger,
 	})
@@ -172,8 +178,12 @@ func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	health, err := health(cfg, p)
+	if err != nil {
+		return nil, err
+	}
 	w, err := waker.New(waker.Config{
-		Store: rows, Limits: waitingLimits(cfg), Deliveries: open(cfg, p)[topology.Deliveries], Destinations: permits{destinations},
+		Store: rows, Limits: waitingLimits(cfg), Deliveries: open(cfg, p)[topology.Deliveries], Destinations: permits{destinations, health},
 		Now: p.Now, NewToken: p.Token, Random: p.Random, Logger: p.Logger,
 	})
 	if err != nil {
@@ -190,9 +200,12 @@ func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
 	}))), nil
 }
 
-// permits lets go of what is parked for destinations that may receive. Those that do not exist any more may: the deliverer makes dead letters of what
-// they have left.
-type permits struct{ registry.Source }
+// permits lets go of what is parked for destinations that may receive, as fast as those that have just recovered can bear. Those that do not exist any more
+// may: the deliverer makes dead letters of what they have left.
+type permits struct {
+	registry.Source
+	health *breaker.Breaker
+}
 
 // Drain implements waker.Destinations.
 func (p permits) Drain(ctx context.Context, destination string) (waker.Permit, error) {
@@ -200,7 +213,26 @@ func (p permits) Drain(ctx context.Context, destination string) (waker.Permit, e
 	if err != nil {
 		return waker.Permit{}, err
 	}
-	return waker.Permit{May: set.State(destination).MayReceive()}, nil
+	if !set.State(destination).MayReceive() {
+		return waker.Permit{}, nil
+	}
+	may, most := p.health.Permit(ctx, destination)
+	return waker.Permit{May: may, Most: most}, nil
+}
+
+// health knows which destinations fail, by rows in the registry's table.
+func health(cfg config.Function, p Parts) (*breaker.Breaker, error) {
+	store, err := breakerdynamo.New(dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Registry])
+	if err != nil {
+		return nil, err
+	}
+	return breaker.New(breaker.Config{
+		Store: store, Now: p.Now, Random: p.Random,
+		OnChange: func(c breaker.Change) {
+			p.Logger.Warn("breaker", telemetry.KeyDestination, c.Destination, "from", string(c.From), "to", string(c.To), "trips", c.Trips)
+		},
+		OnProblem: func(err error) { p.Logger.Warn("breaker", telemetry.Error(err)) },
+	})
 }
 
 // directory knows the destinations and their states, as the registry has them.

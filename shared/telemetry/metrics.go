@@ -30,6 +30,9 @@ const (
 	Dead
 	GivenUp
 	DestinationDisabled
+	BreakerHeld
+	BreakerOpened
+	BreakerBlind
 	ClaimConflicts
 	StaleOwners
 	StoreFallbacks
@@ -115,6 +118,9 @@ var table = [metrics]Definition{
 	Dead:                {Name: "Dead", Unit: Count, Meaning: "deliveries sent to the dead-letter queue, whatever the reason"},
 	GivenUp:             {Name: "GivenUp", Unit: Count, Meaning: "those of Dead that had used up all attempts, their age or their time of being held"},
 	DestinationDisabled: {Name: "DestinationDisabled", Unit: Count, Meaning: "destinations disabled because they answered 410"},
+	BreakerHeld:         {Name: "BreakerHeld", Unit: Count, Meaning: "deliveries held without an attempt because their destination fails or asked for it"},
+	BreakerOpened:       {Name: "BreakerOpened", Unit: Count, Meaning: "breakers opened, after failures or a failed probe"},
+	BreakerBlind:        {Name: "BreakerBlind", Unit: Count, Meaning: "deliveries let through because the state of breakers could not be read"},
 	ClaimConflicts:      {Name: "ClaimConflicts", Unit: Count, Meaning: "claims not granted because another worker holds or has finished the delivery"},
 	StaleOwners:         {Name: "StaleOwners", Unit: Count, Meaning: "settles refused because a newer claim exists: the effect may have happened twice"},
 	StoreFallbacks:      {Name: "StoreFallbacks", Unit: Count, Meaning: "calls of the ledger that gave way to the form of one item at a time"},

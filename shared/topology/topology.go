@@ -215,7 +215,7 @@ func New(profile Profile) Topology {
 				Tables: []TableAccess{
 					{Ledger, []Operation{BatchGetItem, UpdateItem, PartiQLInsert, PartiQLUpdate}},
 					{Waiting, []Operation{BatchWriteItem}},
-					{Registry, []Operation{Query, UpdateItem}},
+					{Registry, []Operation{GetItem, Query, UpdateItem}},
 				},
 				Secrets: true,
 				// Every retry of a delivery is another hop of the same chain; the schedule and the age limit end it.

@@ -34,6 +34,7 @@ import (
 
 	"github.com/waybillhq/waybill/scripts/local/receiver"
 	"github.com/waybillhq/waybill/shared/awslocal"
+	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
@@ -301,7 +302,6 @@ func TestDestinationFailsForADay(t *testing.T) {
 					if took := w.requests(id, "healthy")[0].At.Sub(sent[id]); took > time.Second {
 						t.Errorf("%s took %s to the healthy destination", id, took)
 					}
-					w.onSchedule(id, "ill", sent[id])
 					if found, _ := w.waybill(id, "ill"); found.State != ledger.Delivered || found.Attempt != w.calls(id, "ill") {
 						t.Errorf("%s at the ill destination: %+v after %d calls", id, found, w.calls(id, "ill"))
 					}
@@ -310,6 +310,70 @@ func TestDestinationFailsForADay(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBreakerOpens: a destination that fails for hours is left alone but for probes. Its deliveries are parked without spending attempts, others keep their
+// latency, and when it is back the backlog drains at a ramp.
+func TestBreakerOpens(t *testing.T) {
+	const outage = 2 * time.Hour
+	p := plan{
+		quiet: true, destinations: []destination{to("ill", receiver.Fine, "5s", "5m", "30m", "2h", "5h"), to("healthy", receiver.Fine)},
+		answer: func(w *world, r receiver.Request, _ http.Header) int {
+			if strings.HasSuffix(r.Path, "/ill") && time.Since(w.began) < outage {
+				return http.StatusInternalServerError
+			}
+			return 0
+		},
+	}
+	run(t, p, func(w *world) {
+		ids := names("order", 300)
+		for _, id := range ids {
+			w.send(id)
+			time.Sleep(2 * time.Second)
+		}
+		time.Sleep(outage - time.Since(w.began))
+		calls, parked := 0, 0
+		for _, r := range w.receiver.Log() {
+			if strings.HasSuffix(r.Path, "/ill") {
+				calls++
+			}
+		}
+		items, err := w.Tables.Items(string(topology.Waiting))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range items {
+			if bucket, _ := item["bucket"].(dynamodb.String); strings.HasPrefix(string(bucket), "parked#ill#") {
+				parked++
+			}
+		}
+		// The schedule would have made three or four attempts at each by now.
+		if calls > 150 || parked < 200 {
+			t.Errorf("%d calls to the ill destination, %d deliveries parked", calls, parked)
+		}
+		for _, id := range ids {
+			w.want(id, "healthy", ledger.Delivered, 1)
+		}
+		w.rest(6*time.Hour, time.Minute)
+		perMinute := map[int]int{}
+		for _, r := range w.receiver.Log() {
+			if strings.HasSuffix(r.Path, "/ill") && r.Effect {
+				perMinute[int(r.At.Sub(w.began)/time.Minute)]++
+			}
+		}
+		for minute, n := range perMinute {
+			if since := time.Duration(minute)*time.Minute - outage; since < 5*time.Minute && n > 160 {
+				t.Errorf("%d deliveries in the minute %s after the outage", n, since)
+			}
+		}
+		for _, id := range ids {
+			if found, _ := w.waybill(id, "ill"); found.State != ledger.Delivered {
+				t.Errorf("%s: %+v", id, found)
+			}
+		}
+		w.noLetters()
+		t.Logf("%d calls during the outage, %d parked", calls, parked)
+	})
 }
 
 // onSchedule checks the times of a delivery's calls against its destination's schedule.
