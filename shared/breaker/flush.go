@@ -37,6 +37,7 @@ type tally struct {
 	streak    int         // failures since the last success
 	failed    bool        // there was a failure
 	succeeded bool        // there was a success
+	success   time.Time   // when the last one was
 }
 
 type slotCount struct {
@@ -45,7 +46,7 @@ type slotCount struct {
 }
 
 // add counts one attempt.
-func (t *tally) add(s Slot, ok bool) {
+func (t *tally) add(s Slot, ok bool, now time.Time) {
 	if n := len(t.slots); n == 0 || t.slots[n-1].slot != s {
 		if n > slotsPerWindow { // the oldest has left the window, or the clock jumps
 			t.slots = append(t.slots[:0], t.slots[n-slotsPerWindow:]...)
@@ -55,7 +56,7 @@ func (t *tally) add(s Slot, ok bool) {
 	last := &t.slots[len(t.slots)-1]
 	if ok {
 		last.Successes++
-		t.streak, t.succeeded = 0, true
+		t.streak, t.succeeded, t.success = 0, true, now
 		return
 	}
 	last.Failures++
@@ -93,7 +94,7 @@ func (t *tally) merge(before tally) {
 	}
 	t.slots = slots
 	if !t.succeeded {
-		t.streak += before.streak
+		t.streak, t.success = t.streak+before.streak, before.success
 	}
 	t.succeeded, t.failed = t.succeeded || before.succeeded, t.failed || before.failed
 }
@@ -135,7 +136,7 @@ func (b *Batch) Record(destination string, d Decision, v downstream.Verdict, ret
 	if t.turn < d.turn {
 		*t = tally{turn: d.turn, slots: t.slots[:0]}
 	}
-	t.add(b.cfg.Rules.SlotOf(now), res == succeeded)
+	t.add(b.cfg.Rules.SlotOf(now), res == succeeded, now)
 }
 
 // Leave is for a probe whose delivery somebody else is trying just now, as its claim has shown: it is not given up at the end of this batch.
@@ -279,7 +280,7 @@ func (b *Batch) due(ctx context.Context, destination string, e *entry, now time.
 // delta is what was counted of a destination, as it is written. The lock is held.
 func (b *Batch) delta(e *entry, now time.Time) Delta {
 	r, t := b.cfg.Rules, &e.tally
-	delta := Delta{Turn: t.turn, Slots: map[Slot]Count{}, Streak: t.streak, Succeeded: t.succeeded, At: now}
+	delta := Delta{Turn: t.turn, Slots: map[Slot]Count{}, Streak: t.streak, Succeeded: t.succeeded, Young: r.Young(t.success, now), At: now}
 	for _, s := range t.slots {
 		if r.Kept(s.slot, now) {
 			c := delta.Slots[s.slot] // a clock that was set back comes to a slot twice

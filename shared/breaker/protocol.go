@@ -39,6 +39,8 @@ type Row struct {
 
 	Slots  map[Slot]Count // attempts by time, as far as they were written
 	Streak int            // failures since the last success, as far as they were written
+	// SucceededAt is when a success was last written that was young then, by the clock of who wrote it; zero: not in this turn.
+	SucceededAt time.Time
 	// SuspectSince is when what was written became half-way excessive, by the clock of who wrote it; zero: it is not.
 	SuspectSince time.Time
 
@@ -169,21 +171,26 @@ func (r Rules) Counted(row Row, now time.Time) Count {
 	return sum
 }
 
-// lately says whether a success was written for the present slot or the one before.
-func (r Rules) lately(row Row, now time.Time) bool {
-	for s, c := range row.Slots {
-		if c.Successes > 0 && s >= r.SlotOf(now)-1 && r.Kept(s, now) {
-			return true
-		}
-	}
-	return false
+// Known is since when an environment knows what a row says, by its own clock: what it has waited for itself is free of what clocks differ by.
+type Known struct {
+	Trouble time.Time // that everybody writes successes, by one Row.SuspectSince; zero: it was not so when the row was last seen
+	Success time.Time // that Row.SucceededAt is what it is
 }
 
-// Excessive says whether a closed destination fails so often that it should be left alone: in a row, with no success anywhere just now, because batches of
-// several environments overlap; or by their share.
-func (r Rules) Excessive(row Row, now time.Time) bool {
+// calm is for how long no success may have been written when failures in a row count: batches of several environments overlap.
+func (r Rules) calm() time.Duration { return r.slotLength() }
+
+// Young says whether a success is worth telling apart when it is written.
+func (r Rules) Young(success, now time.Time) bool {
+	age := now.Sub(success)
+	return age >= 0 && age <= r.slotLength()/2
+}
+
+// Excessive says whether a closed destination fails so often that it should be left alone: in a row, or by their share.
+func (r Rules) Excessive(row Row, known Known, now time.Time) bool {
+	calm := row.SucceededAt.IsZero() || now.Sub(row.SucceededAt)-2*r.ClockSkew >= r.calm() || !known.Success.IsZero() && now.Sub(known.Success) >= r.calm()
 	c := r.Counted(row, now)
-	return row.Streak >= r.Streak && !r.lately(row, now) || c.share(r.Attempts, r.Percent)
+	return row.Streak >= r.Streak && calm || c.share(r.Attempts, r.Percent)
 }
 
 func (c Count) share(attempts, percent int) bool {
@@ -203,11 +210,11 @@ func (r Rules) Everybody(row Row, now time.Time) bool {
 	return r.suspect(row, now) || r.recovering(row, now)
 }
 
-// Suspect completes what is to be added to a row, as it was last seen, by since when the row is suspect then. Who has not seen that it was
-// begins anew, which is later than the truth, never earlier.
+// Suspect completes what is to be added to a row, as it was last seen, by since when the row is suspect then. Where it is not, the time goes; where a time was left
+// over from a suspicion that has ended by itself, a new one begins. So the time changes whenever there may have been an interruption.
 func (r Rules) Suspect(seen Row, d Delta, now time.Time) Delta {
 	if r.suspect(seen.plus(d), now) {
-		d.SuspectSince, d.Afresh = now, !r.suspect(seen, now)
+		d.SuspectSince, d.Afresh = now, !seen.SuspectSince.IsZero() && !r.suspect(seen, now)
 	}
 	return d
 }
@@ -226,20 +233,20 @@ func (row Row) plus(d Delta) Row {
 	return row
 }
 
-// MayOpen says whether an environment that has known since knownSince (zero: it has not) that everybody writes successes may open the breaker. What the row says
-// of that time counts too, less what clocks may differ by.
-func (r Rules) MayOpen(row Row, knownSince, now time.Time) bool {
-	known := time.Duration(0)
-	if !knownSince.IsZero() {
-		known = now.Sub(knownSince)
+// MayOpen says whether an environment may open the breaker: it is excessive, and that it may become so has been known for as long as others need to be heard.
+// What the row says of that time counts too, less what clocks may differ by.
+func (r Rules) MayOpen(row Row, known Known, now time.Time) bool {
+	notice := time.Duration(0)
+	if !known.Trouble.IsZero() {
+		notice = now.Sub(known.Trouble)
 	}
 	if !row.SuspectSince.IsZero() {
-		known = max(known, now.Sub(row.SuspectSince)-2*r.ClockSkew)
+		notice = max(notice, now.Sub(row.SuspectSince)-2*r.ClockSkew)
 	}
 	if r.recovering(row, now) {
-		known = max(known, now.Sub(row.RecoveringSince)-2*r.ClockSkew)
+		notice = max(notice, now.Sub(row.RecoveringSince)-2*r.ClockSkew)
 	}
-	return row.Phase == Closed && known >= r.Notice && r.Excessive(row, now)
+	return row.Phase == Closed && notice >= r.Notice && r.Excessive(row, known, now)
 }
 
 // Kind says why a delivery is held.
@@ -336,7 +343,7 @@ func (r Rules) Released(row Row, now time.Time) Row {
 
 // MayReset says whether a closed row holds nothing that matters any more.
 func (r Rules) MayReset(row Row, now time.Time) bool {
-	blank := len(row.Slots) == 0 && row.Streak == 0 && row.Trips == 0 && row.RecoveringSince.IsZero() && row.ThrottledUntil.IsZero()
+	blank := len(row.Slots) == 0 && row.SucceededAt.IsZero() && row.Streak == 0 && row.Trips == 0 && row.RecoveringSince.IsZero() && row.ThrottledUntil.IsZero()
 	return row.Phase == Closed && !blank && now.Sub(row.At) > r.Quiet+2*r.ClockSkew && !row.ThrottledUntil.After(now) && !r.recovering(row, now)
 }
 

@@ -37,7 +37,8 @@ func TestWhatIsExcessive(t *testing.T) {
 		"nine in a row":                         {row: breaker.Row{Streak: 9}, warn: true},
 		"ten in a row, whatever time they took": {row: breaker.Row{Streak: 10}, excessive: true, warn: true},
 		"ten in a row, old successes":           {row: breaker.Row{Streak: 10}, counts: counts{10 * time.Second: {Successes: 99}}, excessive: true, warn: true},
-		"ten in a row, a success just now":      {row: breaker.Row{Streak: 10}, counts: counts{5 * time.Second: {Successes: 1}}, warn: true},
+		"ten in a row, a success just now":      {row: breaker.Row{Streak: 10, SucceededAt: noon.Add(-14999 * time.Millisecond)}, warn: true},
+		"ten in a row, whatever clocks say":     {row: breaker.Row{Streak: 10, SucceededAt: noon.Add(-15 * time.Second)}, excessive: true, warn: true},
 		"four in a row":                         {row: breaker.Row{Streak: 4}},
 		"five in a row":                         {row: breaker.Row{Streak: 5}, warn: true},
 		"7 of 10":                               {counts: counts{0: {Successes: 3, Failures: 7}}, excessive: true, warn: true},
@@ -56,30 +57,46 @@ func TestWhatIsExcessive(t *testing.T) {
 		"by a clock that is wrong":              {counts: counts{-time.Minute: {Failures: 10}}},
 	} {
 		test.row.Slots = slots(r, noon, test.counts)
-		if got := r.Excessive(test.row, noon); got != test.excessive {
+		if got := r.Excessive(test.row, breaker.Known{Success: noon.Add(-4999 * time.Millisecond)}, noon); got != test.excessive {
 			t.Errorf("%s: excessive is %v", name, got)
 		}
 		if got := r.Everybody(test.row, noon); got != test.warn {
 			t.Errorf("%s: everybody is %v", name, got)
 		}
 		for _, knows := range []time.Duration{0, 6 * time.Second, 7 * time.Second, time.Hour} {
-			if got := r.MayOpen(test.row, noon.Add(-knows), noon); got != (test.excessive && knows >= 7*time.Second) {
+			if got := r.MayOpen(test.row, breaker.Known{Trouble: noon.Add(-knows)}, noon); got != (test.excessive && knows >= 7*time.Second) {
 				t.Errorf("%s, known for %v: may open is %v", name, knows, got)
 			}
 		}
-		if got := r.MayOpen(test.row, time.Time{}, noon); got && test.row.RecoveringSince.IsZero() {
+		if got := r.MayOpen(test.row, breaker.Known{}, noon); got && test.row.RecoveringSince.IsZero() {
 			t.Errorf("%s: may open although nobody was asked", name)
 		}
 		for since, want := range map[time.Duration]bool{16 * time.Second: false, 17 * time.Second: test.excessive} {
 			row := test.row
 			row.SuspectSince = noon.Add(-since)
-			if got := r.MayOpen(row, time.Time{}, noon); got != want {
+			if got := r.MayOpen(row, breaker.Known{}, noon); got != want {
 				t.Errorf("%s, suspect for %v: may open is %v", name, since, got)
 			}
 		}
 		test.row.Phase = breaker.Open
-		if r.MayOpen(test.row, noon.Add(-time.Hour), noon) || r.Everybody(test.row, noon) {
+		if r.MayOpen(test.row, breaker.Known{Trouble: noon.Add(-time.Hour)}, noon) || r.Everybody(test.row, noon) {
 			t.Errorf("%s: is open, and opens again or counts successes", name)
+		}
+	}
+}
+
+// An environment that has itself seen no success come for five seconds needs no regard to other clocks.
+func TestCalmThatWasSeen(t *testing.T) {
+	r := rules(t)
+	row := breaker.Row{Streak: 10, SucceededAt: noon}
+	for seen, want := range map[time.Duration]bool{4999 * time.Millisecond: false, 5 * time.Second: true} {
+		if got := r.Excessive(row, breaker.Known{Success: noon.Add(-seen)}, noon); got != want {
+			t.Errorf("%v: %v", seen, got)
+		}
+	}
+	for age, want := range map[time.Duration]bool{0: true, 2500 * time.Millisecond: true, 2501 * time.Millisecond: false, -1: false} {
+		if got := r.Young(noon.Add(-age), noon); got != want {
+			t.Errorf("young at %v: %v", age, got)
 		}
 	}
 }
@@ -96,12 +113,12 @@ func TestSinceWhenItIsSuspect(t *testing.T) {
 		add             breaker.Delta
 		suspect, afresh bool
 	}{
-		"begins":             {breaker.Row{}, failures(5), true, true},
+		"begins":             {breaker.Row{}, failures(5), true, false},
 		"not yet":            {breaker.Row{}, failures(4), false, false},
-		"begins with others": {breaker.Row{Streak: 4}, failures(1), true, true},
+		"begins with others": {breaker.Row{Streak: 4}, failures(1), true, false},
 		"goes on":            {some, failures(1), true, false},
 		"ends":               {some, success, false, false},
-		"old, and unseen":    {breaker.Row{SuspectSince: noon.Add(-time.Hour)}, failures(5), true, true},
+		"left over":          {breaker.Row{SuspectSince: noon.Add(-time.Hour)}, failures(5), true, true},
 	} {
 		d := r.Suspect(test.seen, test.add, noon)
 		if d.SuspectSince.IsZero() == test.suspect || d.Afresh != test.afresh || test.suspect && !d.SuspectSince.Equal(noon) {
@@ -293,6 +310,7 @@ func TestReset(t *testing.T) {
 		"failures":           {breaker.Row{Streak: 2, At: old}, true},
 		"not quiet for long": {breaker.Row{Streak: 2, At: old.Add(1)}, false},
 		"recovered":          {breaker.Row{RecoveringSince: old, At: old}, true},
+		"succeeded":          {breaker.Row{SucceededAt: old, At: old}, true},
 		"throttled once":     {breaker.Row{ThrottledUntil: old, At: old}, true},
 		"still throttled":    {breaker.Row{ThrottledUntil: noon.Add(1), At: old}, false},
 		"open":               {breaker.Row{Phase: breaker.Open, Streak: 1, At: old}, false},

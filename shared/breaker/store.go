@@ -23,6 +23,7 @@ type Delta struct {
 	// Streak is the number of failures since the last success. Succeeded says that there was one among what is added; otherwise the row's streak goes on.
 	Streak    int
 	Succeeded bool
+	Young     bool // the last success is so young that the row's SucceededAt becomes At
 	// ThrottledUntil, unless zero, is written with ThrottledAt, unless the row has a later one: then the whole Delta is refused.
 	ThrottledAt, ThrottledUntil time.Time
 	// SuspectSince is written if the row has none, or whatever it has with Afresh; zero: the row's is removed.

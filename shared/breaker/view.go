@@ -10,8 +10,8 @@ import (
 type entry struct {
 	row   Row       // as it was last seen
 	read  time.Time // when the call began that has shown it
-	known time.Time // since when it is known here that everybody writes successes; zero: nobody has to
-	tally tally     // what was counted here and is not written yet
+	known Known
+	tally tally // what was counted here and is not written yet
 
 	throttledAt, throttledUntil time.Time // heard here, and perhaps not written yet
 
@@ -119,17 +119,21 @@ func (b *Breaker) install(destination string, row Row, began time.Time) Row {
 	return e.effective()
 }
 
-// see takes over a row, and notes since when everybody writes successes. What was not looked at for long may have changed meanwhile. The lock is held.
+// see takes over a row, and notes since when is known what it says. What was not looked at for long may have changed meanwhile. The lock is held.
 func (b *Breaker) see(destination string, e *entry, row Row, began time.Time) {
-	if gap := began.Sub(e.read); gap < 0 || gap > 2*b.cfg.MaxAge {
-		e.known = time.Time{}
+	gap := began.Sub(e.read)
+	if gap < 0 || gap > 2*b.cfg.MaxAge || !row.SuspectSince.Equal(e.row.SuspectSince) {
+		e.known.Trouble = time.Time{}
+	}
+	if !row.SucceededAt.Equal(e.row.SucceededAt) {
+		e.known.Success = began
 	}
 	e.row, e.read = row, began
 	if !b.cfg.Rules.Everybody(row, began) {
-		e.known = time.Time{}
+		e.known.Trouble = time.Time{}
 	} else {
-		if e.known.IsZero() {
-			e.known = began
+		if e.known.Trouble.IsZero() {
+			e.known.Trouble = began
 		}
 		// Also where nothing more is done for the destination here: others need what was counted before.
 		b.dirty[destination] = struct{}{}

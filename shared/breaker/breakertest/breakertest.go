@@ -60,7 +60,7 @@ const slot breaker.Slot = 358_000_000
 
 func full() breaker.Row {
 	return breaker.Row{Turn: 1, Phase: breaker.Probing, Until: at.Add(time.Second), Probe: "delivery-1", Trips: 3, RecoveringSince: at.Add(-time.Hour),
-		Slots: map[breaker.Slot]breaker.Count{slot: {Successes: 1, Failures: 2}, slot + 1: {Failures: 4}}, Streak: 5, SuspectSince: at.Add(-time.Minute),
+		Slots: map[breaker.Slot]breaker.Count{slot: {Successes: 1, Failures: 2}, slot + 1: {Failures: 4}}, Streak: 5, SuspectSince: at.Add(-time.Minute), SucceededAt: at.Add(-2 * time.Minute),
 		ThrottledAt: at.Add(time.Minute), ThrottledUntil: at.Add(2 * time.Minute), At: at}
 }
 
@@ -107,7 +107,9 @@ func testAdd(t *testing.T, h Harness) {
 		breaker.Row{Slots: map[breaker.Slot]breaker.Count{slot: {Successes: 1, Failures: 3}, slot + 3: {Failures: 1}}, Streak: 5, At: later})
 	add(breaker.Delta{Slots: map[breaker.Slot]breaker.Count{slot + 3: {Successes: 9}}, Succeeded: true, Remove: []breaker.Slot{slot, slot + 99}, At: at},
 		breaker.Row{Slots: map[breaker.Slot]breaker.Count{slot + 3: {Successes: 9, Failures: 1}}, At: at})
-	add(breaker.Delta{Remove: []breaker.Slot{slot + 3}, Streak: 4, Succeeded: true, At: at}, breaker.Row{Streak: 4, At: at})
+	add(breaker.Delta{Remove: []breaker.Slot{slot + 3}, Streak: 4, Succeeded: true, Young: true, At: at}, breaker.Row{Streak: 4, SucceededAt: at, At: at})
+	add(breaker.Delta{Streak: 1, Succeeded: true, At: later}, breaker.Row{Streak: 1, SucceededAt: at, At: later})
+	add(breaker.Delta{Succeeded: true, Young: true, At: later}, breaker.Row{SucceededAt: later, At: later})
 }
 
 func testAddRefused(t *testing.T, h Harness) {

@@ -138,6 +138,9 @@ func (m *Memory) Add(_ context.Context, destination string, d breaker.Delta) (br
 	if d.Succeeded {
 		row.Streak = 0
 	}
+	if d.Young {
+		row.SucceededAt = d.At
+	}
 	row.Streak += d.Streak
 	if d.Afresh || d.SuspectSince.IsZero() || row.SuspectSince.IsZero() {
 		row.SuspectSince = d.SuspectSince
@@ -202,7 +205,7 @@ func stored(row breaker.Row) breaker.Row {
 	if len(row.Slots) == 0 {
 		row.Slots = nil
 	}
-	for _, t := range []*time.Time{&row.Until, &row.RecoveringSince, &row.SuspectSince, &row.ThrottledAt, &row.ThrottledUntil, &row.At} {
+	for _, t := range []*time.Time{&row.Until, &row.RecoveringSince, &row.SuspectSince, &row.SucceededAt, &row.ThrottledAt, &row.ThrottledUntil, &row.At} {
 		if !t.IsZero() {
 			*t = time.UnixMilli(t.UnixMilli())
 		}

@@ -3,8 +3,8 @@
 // # Table
 //
 // Partition key "part" (S), sort key "row" (S). All rows lie in the partition "health", under the id of their destination, so that one Query reads them.
-// Attributes: turn, trips, streak (N); phase, probe (S); until, recoveringSince, suspectSince, throttledAt, throttledUntil, at (N, milliseconds
-// since 1970); and for each slot of the window with attempts in it "s#NUMBER" and "f#NUMBER" (N), the successes and failures. What is nothing has
+// Attributes: turn, trips, streak (N); phase, probe (S); until, recoveringSince, succeededAt, suspectSince, throttledAt, throttledUntil, at (N,
+// milliseconds since 1970); and for each slot of the window with attempts in it "s#NUMBER" and "f#NUMBER" (N), the successes and failures. What is nothing has
 // no attribute. A row has less than 1 KB. A healthy destination's row is never deleted: it shrinks to its turn.
 //
 // # Calls
@@ -119,6 +119,9 @@ func (s *Store) Add(ctx context.Context, destination string, d breaker.Delta) (b
 	default:
 		u.setOnce(attrSuspectSince, num(d.SuspectSince.UnixMilli()))
 	}
+	if d.Young {
+		u.set(attrSucceededAt, num(d.At.UnixMilli()))
+	}
 	u.set(attrAt, num(d.At.UnixMilli()))
 	u.ifTurn(d.Turn)
 	if !d.ThrottledUntil.IsZero() {
@@ -132,7 +135,8 @@ func (s *Store) Add(ctx context.Context, destination string, d breaker.Delta) (b
 
 // fields are all attributes of a row that are not counts.
 var fields = [...]string{
-	attrPhase, attrUntil, attrProbe, attrTrips, attrRecoveringSince, attrStreak, attrSuspectSince, attrThrottledAt, attrThrottledUntil, attrAt,
+	attrPhase, attrUntil, attrProbe, attrTrips, attrRecoveringSince, attrStreak, attrSucceededAt, attrSuspectSince,
+	attrThrottledAt, attrThrottledUntil, attrAt,
 }
 
 // Move implements breaker.Store with an UpdateItem that sets what next has and removes what it has not.

@@ -24,6 +24,7 @@ const (
 	attrTrips           = "trips"
 	attrRecoveringSince = "recoveringSince"
 	attrStreak          = "streak"
+	attrSucceededAt     = "succeededAt"
 	attrSuspectSince    = "suspectSince"
 	attrThrottledAt     = "throttledAt"
 	attrThrottledUntil  = "throttledUntil"
@@ -71,6 +72,7 @@ func encode(r breaker.Row) attributes {
 	numbers(attrStreak, r.Streak)
 	times(attrUntil, r.Until)
 	times(attrRecoveringSince, r.RecoveringSince)
+	times(attrSucceededAt, r.SucceededAt)
 	times(attrSuspectSince, r.SuspectSince)
 	times(attrThrottledAt, r.ThrottledAt)
 	times(attrThrottledUntil, r.ThrottledUntil)
@@ -87,8 +89,8 @@ func decode(item attributes) breaker.Row {
 	r := breaker.Row{
 		Turn: integer(item, attrTurn), Phase: breaker.Phase(text(item, attrPhase)), Until: instant(item, attrUntil), Probe: delivery.ID(text(item, attrProbe)),
 		Trips: int(integer(item, attrTrips)), RecoveringSince: instant(item, attrRecoveringSince), Streak: int(integer(item, attrStreak)),
-		SuspectSince: instant(item, attrSuspectSince),
-		ThrottledAt:  instant(item, attrThrottledAt), ThrottledUntil: instant(item, attrThrottledUntil), At: instant(item, attrAt),
+		SucceededAt: instant(item, attrSucceededAt), SuspectSince: instant(item, attrSuspectSince),
+		ThrottledAt: instant(item, attrThrottledAt), ThrottledUntil: instant(item, attrThrottledUntil), At: instant(item, attrAt),
 	}
 	if r.Phase != breaker.Open && r.Phase != breaker.Probing {
 		r.Phase = breaker.Closed

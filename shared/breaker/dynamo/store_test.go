@@ -212,7 +212,7 @@ func TestBreaker(t *testing.T) {
 
 // wide is the largest row that comes about: every slot that is kept has counts of both kinds.
 func wide() breaker.Delta {
-	d := breaker.Delta{Slots: map[breaker.Slot]breaker.Count{}, Streak: 100_000, ThrottledAt: at, ThrottledUntil: at, At: at}
+	d := breaker.Delta{Slots: map[breaker.Slot]breaker.Count{}, Streak: 100_000, Young: true, SuspectSince: at, ThrottledAt: at, ThrottledUntil: at, At: at}
 	for i := range breaker.Slot(20) {
 		d.Slots[358_000_000+i] = breaker.Count{Successes: 100_000, Failures: 100_000}
 	}
