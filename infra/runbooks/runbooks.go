@@ -14,8 +14,11 @@ import (
 //go:embed *.md
 var documents embed.FS
 
-// Example is the name of the document that is no runbook: an incident as it was written down afterwards.
-const Example = "example-incident"
+// Documents that are no runbooks.
+const (
+	OnCall  = "on-call"          // what to know before the first page
+	Example = "example-incident" // an incident as it was written down afterwards
+)
 
 // Query is a query of CloudWatch Logs Insights.
 type Query struct {
@@ -42,7 +45,7 @@ func Read() (map[topology.PageName]Runbook, error) {
 	all := map[topology.PageName]Runbook{}
 	for _, file := range files {
 		name := strings.TrimSuffix(file.Name(), ".md")
-		if name == Example {
+		if name == OnCall || name == Example {
 			continue
 		}
 		text, err := documents.ReadFile(file.Name())
