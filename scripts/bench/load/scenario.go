@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Patience is how long nothing may arrive before a run is given up.
-const Patience = 40 * time.Second
+// Patience is how long nothing may arrive before a run is given up. It is longer than what faults of our own put deliveries off by.
+const Patience = 5 * time.Minute
 
 // warmUp is the share of a closed loop that is not measured: pollers start, connections open.
 const warmUp = 0.2
