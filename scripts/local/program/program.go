@@ -227,11 +227,10 @@ func (r *run) produce(ctx context.Context) error {
 	if !r.samples {
 		return nil
 	}
-	err := r.operate(ctx, func() error { return r.sendSamples(ctx) })
-	if ctx.Err() != nil {
-		return nil
+	if err := r.operate(ctx, func() error { return r.sendSamples(ctx) }); ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // sendSamples sends the samples. That ctx ends meanwhile is no error.
