@@ -1,13 +1,19 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/waybillhq/waybill/functions/wiring"
 	"github.com/waybillhq/waybill/shared/delivery"
@@ -337,6 +343,19 @@ var bugs = []bug{
 			return answers
 		})
 	}},
+	{"retries without their wait", func(_ *environment, p *wiring.Parts) {
+		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			for i := range messages {
+				messages[i].Delay = 0
+			}
+			return next.Send(ctx, messages)
+		})
+	}},
+	{"watermarks that go back", func(e *environment, p *wiring.Parts) {
+		if e.function == topology.Waker {
+			p.AWS.HTTPClient = rewriting{p.AWS.HTTPClient, e}
+		}
+	}},
 	{"rows put nearer than the waker looks ahead", func(_ *environment, p *wiring.Parts) {
 		var near *waiting.Room
 		p.WrapRoom = func(s waiting.Store) waiting.Store {
@@ -362,6 +381,35 @@ var bugs = []bug{
 			return errs
 		})
 	}},
+}
+
+// rewriting takes the condition off what advances a watermark, and has every third write go back.
+type rewriting struct {
+	next aws.HTTPClient
+	env  *environment
+}
+
+func (c rewriting) Do(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Contains(body, []byte("#hour")) {
+		var document map[string]any
+		if err := json.Unmarshal(body, &document); err != nil {
+			return nil, err
+		}
+		delete(document, "ConditionExpression")
+		if c.env.random() < 0.3 {
+			document["ExpressionAttributeValues"] = map[string]any{":to": map[string]any{"N": "262900"}}
+		}
+		if body, err = json.Marshal(document); err != nil {
+			return nil, err
+		}
+	}
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return c.next.Do(r)
 }
 
 var (

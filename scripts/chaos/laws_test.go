@@ -37,10 +37,19 @@ type books struct {
 	rejects  map[string]int // 400 answers
 	breaches []string
 	strays   int
+	last     map[string]try   // the first call of a delivery's latest attempt
+	closed   map[string]int64 // watermarks
+}
+
+// try is a call for an attempt.
+type try struct {
+	epoch, attempt int
+	at             time.Time
 }
 
 func (b *books) init() {
 	b.rows, b.attempts, b.calls, b.excuses, b.incident = map[string]standing{}, map[string]map[[2]int]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
+	b.last, b.closed = map[string]try{}, map[string]int64{}
 	b.gones, b.rejects, b.received = map[string]int{}, map[string]int{}, map[string]int{}
 }
 
@@ -56,6 +65,9 @@ func (w *world) breach(format string, args ...any) {
 func (w *world) observe(a *ask) {
 	switch a.step {
 	case stepClaim, stepReclaim, stepSettle, stepRecord, stepRelease:
+	case stepAdvance:
+		w.observeWatermarks()
+		return
 	case stepPut:
 		w.wakeWithin(w.untilNextRun())
 		return
@@ -86,6 +98,22 @@ func (w *world) observe(a *ask) {
 		if known {
 			w.compare(called, before, now)
 		}
+	}
+}
+
+// observeWatermarks holds the waking to the law that what was closed stays closed.
+func (w *world) observeWatermarks() {
+	rows, _ := w.Tables.Items(string(topology.Waiting))
+	for _, row := range rows {
+		hour, err := strconv.ParseInt(fmt.Sprint(row["hour"]), 10, 64)
+		if err != nil {
+			continue
+		}
+		shard := fmt.Sprint(row["row"])
+		if before, known := w.closed[shard]; known && hour < before {
+			w.breach("%s goes back from %d to %d", shard, before, hour)
+		}
+		w.closed[shard] = hour
 	}
 }
 
@@ -160,6 +188,37 @@ func (w *world) called(a *ask) {
 	w.asks++
 	if w.rows[d].state == ledger.Delivered && !w.relaxed(d) {
 		w.breach("%s was called for %s after it was settled as delivered", a.path, d)
+	}
+	w.spaced(d)
+}
+
+// spaced holds a call to the law that an attempt is not made before the schedule has it: a wait is shortened by its jitter and by clocks
+// that differ, and by nothing else.
+func (w *world) spaced(called string) {
+	row, before := w.rows[called], w.last[called]
+	now := try{row.epoch, row.attempt, time.Now()}
+	if before.epoch == now.epoch && before.attempt == now.attempt {
+		return // repeated; the wait counts from the first time, after which the successor may have been sent
+	}
+	w.last[called] = now
+	d := w.destinationOf(called)
+	if row.state != ledger.Claimed || d.relaxed || w.gones[called] > 0 || now.epoch != before.epoch || now.attempt != before.attempt+1 || before.attempt == 0 {
+		return
+	}
+	schedule := retry.Default().Waits()
+	if d.waits != nil {
+		schedule = nil
+		for _, text := range d.waits {
+			wait, _ := time.ParseDuration(text)
+			schedule = append(schedule, wait)
+		}
+	}
+	if before.attempt > len(schedule) {
+		return // the law on the number of attempts tells of it
+	}
+	least := time.Duration(float64(schedule[before.attempt-1])*(1-retry.Jitter)) - 2*largestSkew
+	if gap := now.at.Sub(before.at); gap < least {
+		w.breach("attempt %d of %s was made %s after the one before, by the schedule at least %s", now.attempt, called, gap.Round(time.Millisecond), least)
 	}
 }
 
