@@ -35,9 +35,9 @@ func programs(t *testing.T) string {
 }
 
 func build(ctx context.Context, folder, function string) error {
-	command := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc", "-o", filepath.Join(folder, function, "bootstrap"), //nolint:gosec // a function of the topology
+	command := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc", "-o", filepath.Join(folder, function, "bootstrap"),
 		"github.com/waybillhq/waybill/functions/"+function+"/bootstrap")
-	command.Env = append(os.Environ(), "CGO_ENABLED=0") //nolint:forbidigo // the compiler needs its own
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := command.CombinedOutput(); err != nil {
 		return errors.Join(err, fmt.Errorf("%s", out))
 	}

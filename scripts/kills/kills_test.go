@@ -34,7 +34,10 @@ func TestKills(t *testing.T) {
 		w.play(p)
 	}
 	for _, p := range w.points {
-		w.await(p, 90*time.Second)
+		if t.Failed() {
+			break
+		}
+		w.await(p, 2*time.Minute)
 	}
 	t.Logf("all have died after %s", time.Since(w.began).Round(time.Second))
 	w.recover()
@@ -58,6 +61,7 @@ func (w *world) fillTheRoom() {
 		}
 	}
 	w.settleDown()
+	w.remove(w.document)
 }
 
 // play makes the request happen that the point is about, and waits until its sender is dead.
@@ -77,20 +81,32 @@ func (w *world) play(p *point) {
 		w.hasten(w.held(p), time.Now().Add(-time.Minute))
 	}
 	w.arm(p)
-	switch {
-	case p.request.by == topology.Waker:
+	switch by := p.request.by; {
+	case by == topology.Waker:
 		for range 3 {
-			w.wake(p)
-			if w.struck(p) {
+			if w.wake(p); w.struck(p) {
 				break
 			}
+		}
+	case p.scene.removed: // the deliverer may not know it yet, and park again
+		for end := time.Now().Add(time.Minute); !w.struck(p) && time.Now().Before(end); <-time.After(500 * time.Millisecond) {
+			w.wake(p)
 		}
 	default:
 		w.send(p)
 	}
-	if !p.scene.late {
-		w.await(p, 30*time.Second)
+	if p.scene.late {
+		w.wait(fmt.Sprintf("%s: a deliverer has it, alone", p), func() bool { return w.begun(p) })
+		return
 	}
+	w.await(p, 30*time.Second)
+}
+
+// begun tells that a deliverer works on a delivery of the point.
+func (w *world) begun(p *point) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.claimant[p.deliveries[0]] != ""
 }
 
 // struck tells that the last kill of a point has begun.
@@ -107,7 +123,7 @@ func (w *world) await(p *point, patience time.Duration) {
 	case <-time.After(patience):
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.t.Fatalf("%s: the request was not made within %s, %d kills so far:\n%s", p, patience, p.kills, strings.Join(p.story, "\n"))
+		w.t.Errorf("%s: the request was not made within %s, %d kills so far:\n%s", p, patience, p.kills, strings.Join(p.story, "\n"))
 	}
 }
 

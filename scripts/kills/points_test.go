@@ -40,13 +40,15 @@ const (
 
 // Parts of documents.
 const (
-	claiming   = `'leaseUntil': ?, 'upda` // the claim of a first attempt
-	reclaiming = "leaseUntil = :lease"    // the conditional claim: of a later attempt, or one that met a row
-	settling   = `SET \"state\"`          // the result of a claimed attempt
-	releasing  = `SET \"leaseUntil\"`     // the release of a claim
-	recording  = `'reason': ?`            // the result of a first attempt at a relaxed destination
-	reporting  = `\"outcome\":{\"owner\"` // a delivery message that carries an outcome
-	deleting   = "DELETE FROM"
+	claiming    = `'leaseUntil': ?, 'upda` // the claim of a first attempt
+	reclaiming  = "leaseUntil = :lease"    // the conditional claim: of a later attempt, or one that met a row
+	claimingOne = reclaiming               // where a batch of claims is refused
+	settlingOne = "SET #state = :state"    // where a batch of results is refused
+	settling    = `SET \"state\"`          // the result of a claimed attempt
+	releasing   = `SET \"leaseUntil\"`     // the release of a claim
+	recording   = `'reason': ?`            // the result of a first attempt at a relaxed destination
+	reporting   = `\"outcome\":{\"owner\"` // a delivery message that carries an outcome
+	deleting    = "DELETE FROM"
 
 	toIngress     = `/ingress"`
 	toIngressDead = `/ingress-dlq"`
@@ -95,6 +97,7 @@ type scene struct {
 	relaxed  bool          // the destination's ledger mode
 	secret   string        // where the destination's secret lies, "secretsmanager" or "ssm"; default in the file
 	paused   bool          // the destination, until after the kill
+	removed  bool          // the destination, when its deliveries are parked
 	long     bool          // a retry waits for so long that it goes to the waiting room
 	wide     int           // how many destinations want the event; default 1
 	bad      bool          // what is sent is no event
@@ -118,6 +121,9 @@ type kill struct {
 }
 
 const manyWaits = 19
+
+// dead tells whether the deliveries end as dead letters.
+func (s scene) dead() bool { return s.removed || s.status == http.StatusBadRequest }
 
 // table names every kind of request that the functions make. Its order is the order in which processes die; the first of each function need one that has just begun.
 func table() []kill {
@@ -167,6 +173,8 @@ func table() []kill {
 			refused(deliverer(batch, claiming)), refused(deliverer(update)),
 		}}},
 		{name: "return what another holds", request: deliverer("ChangeMessageVisibilityBatch").of(worked), scene: scene{again: true, timeout: "7s"}},
+		{name: "claim, one by one", request: deliverer(update, claimingOne), scene: scene{troubles: []trouble{refused(deliverer(batch, claiming))}}},
+		{name: "settle, one by one", request: deliverer(update, settlingOne), scene: scene{troubles: []trouble{refused(deliverer(batch, settling))}}},
 		{name: "read a waybill, relaxed", request: deliverer("BatchGetItem"), scene: scene{relaxed: true}},
 		{name: "record a result, relaxed", request: deliverer(batch, recording), scene: scene{relaxed: true}},
 
@@ -184,6 +192,8 @@ func table() []kill {
 		{name: "send what is parked", request: waker(send, toDeliveries), scene: scene{ahead: true, paused: true}},
 		{name: "delete what was due", request: waker(batch, deleting), scene: scene{ahead: true, long: true, failing: 1}},
 		{name: "delete what was parked", request: waker(batch, deleting), scene: scene{ahead: true, paused: true}},
+		{name: "delete, one by one", request: waker("DeleteItem"), scene: scene{ahead: true, paused: true, troubles: []trouble{refused(waker(batch, deleting))}}},
 		{name: "clear a mark", request: waker(batch, deleting, "marks#"), scene: scene{marked: true}},
+		{name: "dead-letter for a removed destination", request: deliverer(send, toDeadLetters), scene: scene{ahead: true, paused: true, removed: true}},
 	}
 }

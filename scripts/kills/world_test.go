@@ -28,6 +28,7 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/waiting"
@@ -49,6 +50,7 @@ type world struct {
 	*system.System
 	t        *testing.T
 	points   []*point
+	document []byte // with the destinations of all points
 	receiver *receiver.Receiver
 	auditor  *auditor.Auditor
 	producer *awssqs.Client
@@ -61,6 +63,7 @@ type world struct {
 	hands    map[string]*hands      // by access key
 	claimant map[delivery.ID]string // access key of who claimed it last
 	excused  map[delivery.ID]int    // calls that kills explain
+	under    map[delivery.ID]int    // calls under way
 	breaches []string               // of the law that a delivered delivery is left alone
 	killed   int                    // processes
 }
@@ -87,8 +90,8 @@ type point struct {
 	kills       int
 	redelivered int
 	calls       int
-	effects     map[string]int // by webhook-id
-	tries       map[string]int
+	effects     map[delivery.ID]int
+	tries       map[delivery.ID]int
 	story       []string
 }
 
@@ -106,7 +109,7 @@ func newPoints() []*point {
 			stages = []stage{k.only}
 		}
 		for _, s := range stages {
-			p := &point{kill: k, stage: s, done: make(chan struct{}), effects: map[string]int{}, tries: map[string]int{}}
+			p := &point{kill: k, stage: s, done: make(chan struct{}), effects: map[delivery.ID]int{}, tries: map[delivery.ID]int{}}
 			p.id = fmt.Sprintf("p%02d-%s", len(points), s)
 			p.destinations = []string{p.id}
 			for n := 2; n <= k.scene.wide; n++ {
@@ -143,7 +146,7 @@ func (p *point) mentions(document []byte) bool {
 func start(t *testing.T) *world {
 	t.Helper()
 	w := &world{
-		t: t, points: newPoints(), began: time.Now(), hands: map[string]*hands{}, claimant: map[delivery.ID]string{}, excused: map[delivery.ID]int{},
+		t: t, points: newPoints(), began: time.Now(), hands: map[string]*hands{}, claimant: map[delivery.ID]string{}, excused: map[delivery.ID]int{}, under: map[delivery.ID]int{},
 	}
 	folder := programs(t)
 	door, listener := listen(t), listen(t)
@@ -185,7 +188,11 @@ func start(t *testing.T) *world {
 		})
 		w.must(err)
 	}
-	w.apply("http://" + door.Addr().String())
+	w.document = w.destinations("http://" + door.Addr().String())
+	w.apply(w.document)
+	w.pause()
+	w.auditor, err = auditor.New(auditor.Config{Destinations: w.document, ReceiverLog: true, Unheard: true})
+	w.must(err)
 	// Asked before every call of a process, the ones that are hit included.
 	w.Endpoint.Faults().Add(awslocal.Fault{Before: w.called})
 	for _, m := range w.Mappings {
@@ -218,14 +225,14 @@ func (w *world) url(name topology.QueueName) *string {
 	return aws.String(q.URL())
 }
 
-// apply makes the destinations of all points, at the receiver, and opens the books.
-func (w *world) apply(receiver string) {
+// destinations makes the document with those of all points, at the receiver.
+func (w *world) destinations(receiver string) []byte {
 	var destinations []map[string]any
 	for _, p := range w.points {
 		for _, id := range p.destinations {
 			d := map[string]any{
 				"id": id, "tenant": "*", "type": "webhook", "pattern": map[string]any{"type": []string{p.id}},
-				"webhook": map[string]any{"url": receiver + "/fine/" + p.id, "secrets": []string{w.secret(p)}, "timeout": orElse(p.scene.timeout, "3s")},
+				"webhook": map[string]any{"url": receiver + "/fine/" + p.id + "/" + id, "secrets": []string{w.secret(p)}, "timeout": orElse(p.scene.timeout, "3s")},
 				"retry":   map[string]any{"schedule": slices.Repeat([]string{"1s"}, manyWaits)},
 			}
 			if p.scene.long {
@@ -239,18 +246,40 @@ func (w *world) apply(receiver string) {
 	}
 	document, err := json.Marshal(map[string]any{"destinations": destinations})
 	w.must(err)
+	return document
+}
+
+// apply replaces the destinations.
+func (w *world) apply(document []byte) {
+	w.t.Helper()
 	now, err := w.registry.Current(w.t.Context())
 	w.must(err)
 	_, err = w.registry.Apply(w.t.Context(), now.Version.Number, registry.Draft{Document: document, By: "kills", At: time.Now()})
 	w.must(err)
+}
+
+// remove takes destinations away whose deliveries are parked by now.
+func (w *world) remove(document []byte) {
+	var all map[string][]map[string]any
+	w.must(json.Unmarshal(document, &all))
+	gone := map[any]bool{}
+	for _, p := range w.points {
+		gone[p.id] = p.scene.removed
+	}
+	all["destinations"] = slices.DeleteFunc(all["destinations"], func(d map[string]any) bool { return gone[d["id"]] })
+	rest, err := json.Marshal(all)
+	w.must(err)
+	w.apply(rest)
+}
+
+// pause pauses the destinations that are to be.
+func (w *world) pause() {
 	for _, p := range w.points {
 		if p.scene.paused {
 			_, err := w.registry.Pause(w.t.Context(), p.id, registry.Mark{Since: time.Now(), By: "kills"})
 			w.must(err)
 		}
 	}
-	w.auditor, err = auditor.New(auditor.Config{Destinations: document, ReceiverLog: true, Unheard: true})
-	w.must(err)
 }
 
 func orElse(text, otherwise string) string {
@@ -403,19 +432,27 @@ func (s storyteller) Write(line []byte) (int, error) {
 
 // arrived hears of a request at the receiver that is not answered yet, and decides the answer.
 func (w *world) arrived(r receiver.Request, _ http.Header) int {
-	p, id := w.pointOf(r), delivery.ID(r.ID)
+	p, id := w.find(r)
 	if p == nil {
 		return http.StatusNotFound
 	}
 	w.mu.Lock()
 	p.calls++
-	p.tries[r.ID]++
-	try, mended, dies := p.tries[r.ID], w.mended, p.armed && p.request.operation == "" && p.stage == arrived && r.Try == max(p.scene.at, 1)
+	p.tries[id]++
+	try, mended, dies := p.tries[id], w.mended, p.dies(arrived, p.tries[id])
 	w.tell(p, "HTTP %s, try %d", r.Header.Get("Ce-Id"), try)
 	key := w.claimant[id]
 	p.armed = p.armed && !dies // once
+	if w.under[id]++; w.under[id] > 1 {
+		w.breaches = append(w.breaches, fmt.Sprintf("%s: %s was called while another call was under way", p, r.Header.Get("Ce-Id")))
+	}
 	w.mu.Unlock()
-	if w.rowOf(id).State == "delivered" {
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.under[id]--
+	}()
+	if w.rowOf(id).State == ledger.Delivered {
 		w.mu.Lock()
 		w.breaches = append(w.breaches, fmt.Sprintf("%s: %s was called after it was settled as delivered", p, r.Header.Get("Ce-Id")))
 		w.mu.Unlock()
@@ -430,7 +467,7 @@ func (w *world) arrived(r receiver.Request, _ http.Header) int {
 		case <-p.done:
 		case <-time.After(6 * time.Second):
 		}
-	case try <= p.scene.failing && !mended:
+	case try <= p.scene.failing && !(mended && p.scene.status == http.StatusGone):
 		if p.scene.status != 0 {
 			return p.scene.status
 		}
@@ -442,16 +479,16 @@ func (w *world) arrived(r receiver.Request, _ http.Header) int {
 // acted hears of a request that the receiver has acted on and not answered.
 func (w *world) acted(r receiver.Request) {
 	w.auditor.OnReceived(r.ID, r.Status, r.Digest)
-	p := w.pointOf(r)
+	p, id := w.find(r)
 	if p == nil {
 		return
 	}
 	w.mu.Lock()
 	if r.Effect {
-		p.effects[r.ID]++
+		p.effects[id]++
 	}
-	dies := p.armed && p.request.operation == "" && p.stage == acted && r.Effect && r.Try == max(p.scene.at, 1)
-	key := w.claimant[delivery.ID(r.ID)]
+	dies := r.Effect && p.dies(acted, p.tries[id])
+	key := w.claimant[id]
 	p.armed = p.armed && !dies // once
 	w.mu.Unlock()
 	if dies {
@@ -459,11 +496,18 @@ func (w *world) acted(r receiver.Request) {
 	}
 }
 
-func (w *world) pointOf(r receiver.Request) *point {
+// dies tells whether a try is the one at which a process dies. world.mu is held.
+func (p *point) dies(at stage, try int) bool {
+	return p.armed && p.request.operation == "" && p.stage == at && try == max(p.scene.at, 1)
+}
+
+// find gives the point and the delivery that a request belongs to, by its path and its event: not by its webhook-id, which may be wrong.
+func (w *world) find(r receiver.Request) (*point, delivery.ID) {
+	parts := strings.Split(strings.TrimPrefix(r.Path, "/"), "/")
 	for _, p := range w.points {
-		if strings.HasSuffix(r.Path, "/"+p.id) {
-			return p
+		if len(parts) == 3 && parts[1] == p.id {
+			return p, delivery.NewID(tenant, source, r.Header.Get("Ce-Id"), parts[2])
 		}
 	}
-	return nil
+	return nil, ""
 }
