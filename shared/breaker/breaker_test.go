@@ -316,6 +316,48 @@ func TestWitnessesThatAreHeld(t *testing.T) {
 	}
 }
 
+// Trouble that was over for a moment, while an environment was not looking, must be known for its time again: others have stopped writing successes.
+func TestInterruptedTrouble(t *testing.T) {
+	w := newWorld(t)
+	broken, healthy := w.environment(0), w.environment(0)
+	w.batch(broken, 6, always(downstream.Retry))
+	w.pass(4900 * time.Millisecond)
+	w.batch(broken, 0, nil)
+	w.pass(100 * time.Millisecond)
+	w.batch(broken, 0, nil)
+	w.batch(healthy, 20, always(downstream.Delivered))
+	for range 25 {
+		w.pass(100 * time.Millisecond)
+		w.batch(healthy, 2, always(downstream.Delivered))
+	}
+	w.batch(broken, 60, always(downstream.Retry))
+	w.phase(breaker.Closed)
+	if row := w.store.Row("crm"); row.Streak != 60 {
+		t.Errorf("it shows nothing: %+v", row)
+	}
+}
+
+// TestOutageAfterTrouble: who has waited for successes itself opens at once, whatever clocks may differ by.
+func TestOutageAfterTrouble(t *testing.T) {
+	w := newWorld(t)
+	b, n := w.environment(0), 0
+	for range 30 {
+		w.batch(b, 10, func() (downstream.Verdict, time.Duration) {
+			if n++; n%2 == 0 {
+				return downstream.Delivered, 0
+			}
+			return downstream.Retry, 0
+		})
+		w.pass(time.Second)
+	}
+	w.phase(breaker.Closed)
+	for range 6 {
+		w.batch(b, 10, always(downstream.Retry))
+		w.pass(time.Second)
+	}
+	w.phase(breaker.Open)
+}
+
 // What an environment knew before it slept is no reason to open.
 func TestSleepForgetsWhatWasKnown(t *testing.T) {
 	w := newWorld(t)
