@@ -76,30 +76,44 @@ func TestRunbooksAnswerTheSameQuestionsInTheSameOrder(t *testing.T) {
 	}
 }
 
-// Fields of the platform: of CloudWatch Logs, and of Lambda's own lines about a run.
+// Fields of the platform: of CloudWatch Logs, of Lambda's own lines about a run, and of Lambda's handler for ours.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html
-var platform = []string{"@timestamp", "@message", "@log", "@logStream", "type", "record.status", "Function"}
+var platform = []string{"@timestamp", "@message", "@log", "@logStream", "type", "record.status", "Function", telemetry.KeyRequestID}
 
 // words of the query language that stand where fields do.
 var words = strings.Fields("fields filter stats sort limit as by and or not in like asc desc count sum avg min max latest earliest pct bin ispresent")
 
+// A query that asks for certain lines may use the fields of those; one that takes all lines of a level also those that any line can have; and
+// one that asks for no line in particular adds up metrics.
 func TestQueriesUseFieldsThatAreLogged(t *testing.T) {
-	known := slices.Concat(platform, words, telemetry.Fields(), logged(t).keys, handlerKeys(t))
-	for _, m := range telemetry.Metrics() {
-		known = append(known, m.Name)
-	}
 	notFields := regexp.MustCompile(`"[^"]*"|/[^/\n]*[^/\n ]/|\b\d+[smhd]?\b`) // texts, patterns, numbers and durations
 	name := regexp.MustCompile(`[@A-Za-z][A-Za-z0-9_.]*`)
 	alias := regexp.MustCompile(`\bas (\w+)`)
+	lines := regexp.MustCompile(`message (?:=|in|like) (\[[^\]]*\]|"[^"]*"|/[^/]*/)`)
+	line := regexp.MustCompile(`"([^"]*)"|/\^([^/]*)/`)
 	for page, book := range read(t) {
+		known := slices.Concat(platform, words, handlerKeys(t))
+		asked := lines.FindAllStringSubmatch(book.Query.Text, -1)
+		for _, match := range asked {
+			for _, text := range line.FindAllStringSubmatch(match[1], -1) {
+				known = append(known, logged(t).of(text[1]+text[2])...)
+			}
+		}
+		if asked == nil {
+			for _, m := range telemetry.Metrics() {
+				known = append(known, m.Name)
+			}
+		}
+		if asked == nil || regexp.MustCompile(`\blevel\b`).MatchString(book.Query.Text) {
+			known = append(known, telemetry.Fields()...)
+		}
 		text := notFields.ReplaceAllString(book.Query.Text, " ")
-		mine := known
 		for _, match := range alias.FindAllStringSubmatch(text, -1) {
-			mine = append(slices.Clone(mine), match[1])
+			known = append(known, match[1])
 		}
 		for _, field := range name.FindAllString(text, -1) {
-			if !slices.Contains(mine, field) {
-				t.Errorf("%s.md: its query uses %s, which nothing logs", page, field)
+			if !slices.Contains(known, field) {
+				t.Errorf("%s.md: its query uses %s, which no line has that it asks for", page, field)
 			}
 		}
 	}
@@ -137,8 +151,9 @@ func handlerKeys(t *testing.T) []string {
 
 // source is what the functions, and what they are made of, can log.
 type source struct {
-	keys  []string // of attributes
-	texts []string // of messages and values
+	keys  map[string][]string // of the attributes of a line, by its message; a message of two parts stands with its first
+	texts []string            // of messages and values
+	named map[string]string   // the keys that have names, as "telemetry.KeyReason"
 }
 
 var logged = func() func(t *testing.T) source {
@@ -149,15 +164,27 @@ var logged = func() func(t *testing.T) source {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(s.keys) < 10 || len(s.texts) < 100 {
-			t.Fatalf("only %d keys and %d texts found: the test looks in the wrong place", len(s.keys), len(s.texts))
+		if len(s.keys) < 20 || len(s.texts) < 100 || len(s.named) < 20 {
+			t.Fatalf("only %d lines, %d texts and %d keys found: the test looks in the wrong place", len(s.keys), len(s.texts), len(s.named))
 		}
 		return s
 	}
 }()
 
+// of gives the keys of the lines that begin so.
+func (s source) of(message string) []string {
+	var all []string
+	for m, keys := range s.keys {
+		if strings.HasPrefix(m, message) || strings.HasSuffix(m, " ") && strings.HasPrefix(message, m) {
+			all = append(all, keys...)
+		}
+	}
+	return all
+}
+
 func scan() (source, error) {
-	var s source
+	s := source{keys: map[string][]string{}, named: map[string]string{}}
+	var files []*ast.File
 	for _, root := range []string{"../../functions", "../../shared"} {
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
@@ -170,18 +197,25 @@ func scan() (source, error) {
 				return nil
 			}
 			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-			if err != nil {
-				return err
-			}
-			ast.Inspect(file, s.visit)
-			return nil
+			files = append(files, file)
+			return err
 		})
 		if err != nil {
 			return s, err
 		}
 	}
+	for _, file := range files {
+		ast.Inspect(file, s.note)
+	}
+	for _, file := range files {
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok {
+				s.lines(f)
+			}
+		}
+	}
 	// Messages that are put together of two parts, each of which stands in the source.
-	for _, fate := range []string{"acknowledged", "sent again", "dead-lettered", "returned"} {
+	for _, fate := range []string{"sent again", "dead-lettered", "returned"} {
 		if slices.Contains(s.texts, "record ") && slices.Contains(s.texts, fate) {
 			s.texts = append(s.texts, "record "+fate)
 		}
@@ -189,32 +223,95 @@ func scan() (source, error) {
 	return s, nil
 }
 
-// visit takes down all texts, and as keys those that are first arguments of slog's attributes or stand in a logger's call.
-func (s *source) visit(n ast.Node) bool {
+// note takes down all texts, and the constants for keys.
+func (s *source) note(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.BasicLit:
 		if text, ok := literal(n); ok {
 			s.texts = append(s.texts, text)
 		}
-	case *ast.CallExpr:
-		selector, ok := n.Fun.(*ast.SelectorExpr)
-		if !ok {
-			break
-		}
-		if pkg, ok := selector.X.(*ast.Ident); ok && pkg.Name == "slog" && len(n.Args) == 2 {
-			if key, ok := literal(n.Args[0]); ok {
-				s.keys = append(s.keys, key)
-			}
-			break
-		}
-		first := map[string]int{"Debug": 1, "Info": 1, "Warn": 1, "Error": 1, "DebugContext": 2, "InfoContext": 2, "WarnContext": 2, "ErrorContext": 2}[selector.Sel.Name]
-		for i := first; first > 0 && i < len(n.Args); i += 2 {
-			if key, ok := literal(n.Args[i]); ok {
-				s.keys = append(s.keys, key)
+	case *ast.ValueSpec:
+		for i, value := range n.Values {
+			if text, ok := literal(value); ok && strings.HasPrefix(n.Names[i].Name, "Key") {
+				s.named["telemetry."+n.Names[i].Name] = text
 			}
 		}
 	}
 	return true
+}
+
+// lines takes down what a function logs. The attributes of a line may come together anywhere in it.
+func (s *source) lines(f *ast.FuncDecl) {
+	var messages, keys []string
+	key := func(e ast.Expr) {
+		if text, ok := literal(e); ok {
+			keys = append(keys, text)
+		} else if text, ok := s.named[dotted(e)]; ok {
+			keys = append(keys, text)
+		}
+	}
+	message := map[string]int{ // the place of a message among the arguments
+		"LogAttrs": 2, "Debug": 0, "Info": 0, "Warn": 0, "Error": 0, "DebugContext": 1, "InfoContext": 1, "WarnContext": 1, "ErrorContext": 1,
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		selector, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		name := dotted(selector)
+		at, logs := message[selector.Sel.Name]
+		switch {
+		case name == "telemetry.Error":
+			keys = append(keys, telemetry.KeyError)
+		case name == "telemetry.Wait":
+			keys = append(keys, telemetry.KeyWait)
+		case selector.Sel.Name == "Attrs":
+			keys = append(keys, subject()...)
+		case len(call.Args) > 0 && (strings.HasPrefix(name, "slog.") || name == "telemetry.Text"):
+			key(call.Args[0])
+		case logs && len(call.Args) > at:
+			first := call.Args[at]
+			if sum, ok := first.(*ast.BinaryExpr); ok {
+				first = sum.X
+			}
+			if text, ok := literal(first); ok {
+				messages = append(messages, text)
+			}
+			for i := at + 1; i < len(call.Args); i += 2 { // names before values
+				key(call.Args[i])
+			}
+		}
+		return true
+	})
+	for _, m := range messages {
+		s.keys[m] = append(s.keys[m], keys...)
+	}
+}
+
+// subject gives the keys of what says which delivery a line is about.
+func subject() []string {
+	var keys []string
+	full := telemetry.Subject{Event: "e", Delivery: "d", Destination: "d", Tenant: "t", Trace: "t", Epoch: 1, Attempt: 1}
+	for _, a := range full.Attrs() {
+		keys = append(keys, a.Key)
+	}
+	return keys
+}
+
+// dotted is a name with its package: "telemetry.KeyReason".
+func dotted(e ast.Expr) string {
+	selector, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return ""
+	}
+	if pkg, ok := selector.X.(*ast.Ident); ok {
+		return pkg.Name + "." + selector.Sel.Name
+	}
+	return ""
 }
 
 func literal(e ast.Expr) (string, bool) {
