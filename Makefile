@@ -46,6 +46,14 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 20s)
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./events/... ./shared/... ./functions/...
 
+.PHONY: proof
+proof: ## Play 10,000 seeds of disasters and print what was proved (SEEDS=N; about half an hour)
+	go test ./scripts/chaos -run '^TestProof$$' -v -count 1 -timeout 90m -seeds $(or $(SEEDS),10000)
+
+.PHONY: proof-quick
+proof-quick: ## The same with 500 seeds
+	$(MAKE) proof SEEDS=500
+
 # Where the built functions run; make run ARGS="-binaries dist" needs ARCH=$(go env GOARCH).
 ARCH ?= arm64
 
