@@ -176,6 +176,7 @@ func (d *work) finish(ctx context.Context, jobs []*job, outcomes []error) {
 	})
 	d.settle(ctx, durable, outcomes)
 	d.release(ctx, unstarted, outcomes)
+	d.flushHealth(ctx)
 }
 
 // plan asks the protocol what follows the attempt and, as the last thing that can fail, adds what must be made durable, if there is anything, to

@@ -23,8 +23,15 @@ func (d *work) healthy(ctx context.Context, j *job, held *sendings) (pass bool, 
 	case j.breaker.Delay == 0:
 		return false, d.park(j, held)
 	}
+	m := j.message
+	if d.heldTooLong(&m) {
+		return false, d.bury(j, reasonHeldTooLong, held)
+	}
+	if m.HeldSince.IsZero() {
+		m.HeldSince = d.cfg.Now()
+	}
 	d.observeAge(ctx, telemetry.OldestThrottled, j)
-	if err := d.later(j, j.message, j.breaker.Delay, held); err != nil {
+	if err := d.later(j, m, j.breaker.Delay, held); err != nil {
 		return false, outcome.Retry(err)
 	}
 	return false, nil
@@ -45,6 +52,13 @@ func (d *work) tellOfClaim(j *job) {
 func (d *work) tellOfResult(j *job) {
 	if d.health != nil {
 		d.health.Record(j.message.Destination, j.breaker, j.result.Verdict, j.result.RetryAfter)
+	}
+}
+
+// flushHealth writes it in the middle of a batch: a neighbour that hangs should not keep others from learning it. What fails is told at the end.
+func (d *work) flushHealth(ctx context.Context) {
+	if d.health != nil {
+		_ = d.health.Flush(ctx)
 	}
 }
 

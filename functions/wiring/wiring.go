@@ -168,6 +168,9 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 	return handler(cfg, p, queues, d.Deliver, holdNewerDeliveries)
 }
 
+// drainPerRun is how many parked deliveries of one destination go in a run: a hundred a second, once the ramp of the breaker permits it.
+const drainPerRun = 6000
+
 // Waker puts the waker together.
 func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
 	rows, err := room(cfg, p)
@@ -184,7 +187,8 @@ func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
 	}
 	w, err := waker.New(waker.Config{
 		Store: rows, Limits: waitingLimits(cfg), Deliveries: open(cfg, p)[topology.Deliveries], Destinations: permits{destinations, health},
-		Now: p.Now, NewToken: p.Token, Random: p.Random, Logger: p.Logger,
+		DrainPerRun: drainPerRun,
+		Now:         p.Now, NewToken: p.Token, Random: p.Random, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -226,8 +230,16 @@ func health(cfg config.Function, p Parts) (*breaker.Breaker, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits := cfg.Topology.Limits
+	rules := breaker.Rules{ClockSkew: limits.ClockSkew, LongestDelay: limits.LongestDelay}
+	if f, ok := cfg.Topology.Function(topology.Deliverer); ok {
+		rules.ProbeFor = f.Timeout + 2*limits.ClockSkew
+	}
+	if f, ok := cfg.Topology.Function(topology.Waker); ok {
+		rules.RampEvery = f.Every
+	}
 	return breaker.New(breaker.Config{
-		Store: store, Now: p.Now, Random: p.Random,
+		Store: store, Rules: rules, Now: p.Now, Random: p.Random,
 		OnChange: func(c breaker.Change) {
 			p.Logger.Warn("breaker", telemetry.KeyDestination, c.Destination, "from", string(c.From), "to", string(c.To), "trips", c.Trips)
 		},

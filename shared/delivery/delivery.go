@@ -53,8 +53,8 @@ type Message struct {
 	AcceptedAt  time.Time     // when the event entered the ingress queue (ms)
 	DueAt       time.Time     // not before; zero: at once. For waits longer than a queue's delay
 	Waited      time.Duration // scheduled waits so far: what age limits count. Time lost to our own faults is not in it
-	HeldSince   time.Time     // parked since then, because its destination is disabled; zero: not held
-	Probes      int           // attempts that found the destination disabled: numbered like any other, but none of the schedule's
+	HeldSince   time.Time     // held since then, because its destination cannot receive; zero: not held
+	Probes      int           // attempts that found the destination disabled or not recovered: numbered like any other, but none of the schedule's
 	Outcome     *Outcome      // set: the attempt was made, only the ledger still has to learn of it
 }
 
