@@ -86,7 +86,7 @@ var words = strings.Fields("fields filter stats sort limit as by and or not in l
 // A query that asks for certain lines may use the fields of those; one that takes all lines of a level also those that any line can have; and
 // one that asks for no line in particular adds up metrics.
 func TestQueriesUseFieldsThatAreLogged(t *testing.T) {
-	notFields := regexp.MustCompile(`"[^"]*"|/[^/\n]*[^/\n ]/|\b\d+[smhd]?\b`) // texts, patterns, numbers and durations
+	notFields := regexp.MustCompile(`"[^"]*"|/[^/\n]*[^/\n ]/|[^.\w]\d+[smhd]?\b`) // texts, patterns, numbers and durations
 	name := regexp.MustCompile(`[@A-Za-z][A-Za-z0-9_.]*`)
 	alias := regexp.MustCompile(`\bas (\w+)`)
 	lines := regexp.MustCompile(`message (?:=|in|like) (\[[^\]]*\]|"[^"]*"|/[^/]*/)`)
@@ -101,6 +101,9 @@ func TestQueriesUseFieldsThatAreLogged(t *testing.T) {
 		}
 		if asked == nil {
 			for _, m := range telemetry.Metrics() {
+				if m.Kind == telemetry.Values { // a list, of which Logs Insights makes a field for each place
+					m.Name += ".0"
+				}
 				known = append(known, m.Name)
 			}
 		}

@@ -92,7 +92,7 @@ func rule(alarms []raised) string {
 		if members[key] == nil {
 			groups = append(groups, key)
 		}
-		members[key] = append(members[key], fmt.Sprintf(`ALARM("%s")`, *a.name)) //nolint:gocritic // %q would quote what CDK puts in its place
+		members[key] = append(members[key], fmt.Sprintf(`ALARM("%s")`, *a.name))
 	}
 	for i, key := range groups {
 		groups[i] = strings.Join(members[key], " AND ")

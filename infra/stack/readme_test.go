@@ -64,8 +64,7 @@ func (s synthesis) alarmTable() string {
 func readable(metric string, threshold float64) string {
 	switch {
 	case strings.Contains(metric, "Age"), strings.HasPrefix(metric, "Oldest"):
-		d := time.Duration(threshold) * time.Second
-		if d >= 24*time.Hour {
+		if d := seconds(threshold); d >= 24*time.Hour {
 			return fmt.Sprintf("%v days", d.Hours()/24)
 		}
 		return fmt.Sprintf("%v s", threshold)
@@ -74,6 +73,8 @@ func readable(metric string, threshold float64) string {
 	}
 	return fmt.Sprint(threshold)
 }
+
+func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
 
 const (
 	tableBegins = "<!-- made from the template by go test ./infra/stack -update -->\n"
