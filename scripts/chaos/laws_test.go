@@ -133,8 +133,8 @@ func (w *world) compare(called string, before, now standing) {
 		w.breach("the waybill of %s was dead in epoch %d and is %s", called, before.epoch, now.state)
 	case order == 0 && before.state == ledger.Waiting && now.state == ledger.Claimed:
 		w.breach("the waybill of %s has claimed attempt %d again after it was settled", called, now.attempt)
-	case before.state == ledger.Claimed && now.state == ledger.Claimed && before.owner != now.owner && before.lease.Sub(time.Now()) > largestSkew:
-		w.breach("the claim of %s was taken over %s before its lease ended", called, before.lease.Sub(time.Now()).Round(time.Millisecond))
+	case before.state == ledger.Claimed && now.state == ledger.Claimed && before.owner != now.owner && time.Until(before.lease) > largestSkew:
+		w.breach("the claim of %s was taken over %s before its lease ended", called, time.Until(before.lease).Round(time.Millisecond))
 	}
 }
 

@@ -256,7 +256,7 @@ func (w *world) partlyList(a *ask, document map[string]json.RawMessage, name str
 	if name == "Entries" {
 		for i, entry := range entries {
 			if fails[i] {
-				var id struct{ Id string } //nolint:revive // AWS spells it so
+				var id struct{ Id string }
 				_ = json.Unmarshal(entry, &id)
 				answer.Failed = append(answer.Failed, fmt.Appendf(nil, `{"Id":%q,"Code":"InternalError","SenderFault":false,"Message":"simulated"}`, id.Id))
 			}

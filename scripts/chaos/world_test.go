@@ -435,17 +435,17 @@ func (w *world) clock(e *environment) {
 
 // source stands between a queue and the mapping that reads it.
 func (w *world) source(f topology.FunctionName, q mapping.Queue) mapping.Queue {
-	return source_{q, w, f}
+	return gatedQueue{q, w, f}
 }
 
-type source_ struct {
+type gatedQueue struct {
 	mapping.Queue
 	world    *world
 	function topology.FunctionName
 }
 
 // Receive waits until the conductor hands out messages.
-func (s source_) Receive(ctx context.Context, most int, _ time.Duration) ([]mapping.Message, error) {
+func (s gatedQueue) Receive(ctx context.Context, most int, _ time.Duration) ([]mapping.Message, error) {
 	a := &ask{kind: receive, function: s.function, queue: s.Queue, most: most}
 	if err := s.world.gate.wait(ctx, a); err != nil {
 		return nil, err
@@ -454,7 +454,7 @@ func (s source_) Receive(ctx context.Context, most int, _ time.Duration) ([]mapp
 }
 
 // Delete waits for its turn.
-func (s source_) Delete(ctx context.Context, receipts []string) (int, error) {
+func (s gatedQueue) Delete(ctx context.Context, receipts []string) (int, error) {
 	a := &ask{kind: remove, function: s.function, queue: s.Queue, receipts: receipts}
 	if err := s.world.gate.wait(ctx, a); err != nil {
 		return 0, err
@@ -484,7 +484,7 @@ func (c chronicle) Handle(_ context.Context, r slog.Record) error {
 	line := fmt.Sprintf("%s says: %s", c.env, r.Message)
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key != "detail" { // what a broken connection looks like depends on who is faster
-			line += fmt.Sprintf(" %s=%.120s", a.Key, a.Value)
+			line += fmt.Sprintf(" %s=%.400s", a.Key, a.Value)
 		}
 		return true
 	})
@@ -524,6 +524,7 @@ func (w *world) stop() {
 		f.CrashAll()
 	}
 	_ = w.Stop(ctx)
+	time.Sleep(20 * time.Minute) // what still runs of crashed environments comes to its end
 	w.mu.Lock()
 	listeners := slices.Clone(w.listeners)
 	w.mu.Unlock()
