@@ -85,7 +85,7 @@ type Config struct {
 // Deliverer works on batches of delivery messages. It is safe for concurrent use.
 type Deliverer struct {
 	cfg    Config
-	faults atomic.Int32 // of our own, in a row
+	faults atomic.Int32 // batches in a row that met a fault of our own
 }
 
 // New makes a Deliverer. The error lists every missing setting.
@@ -150,7 +150,8 @@ func (d *Deliverer) Deliver(ctx context.Context, records []batch.Record) []error
 // work is the work on one batch.
 type work struct {
 	*Deliverer
-	health *breaker.Batch // nil without a breaker
+	health  *breaker.Batch // nil without a breaker
+	faulted bool           // a fault of our own was met
 }
 
 func (d *work) deliverAll(ctx context.Context, records []batch.Record) []error {
@@ -194,10 +195,14 @@ func undecodable(err error) error {
 	return outcome.Reject("malformed-delivery", err)
 }
 
-// fault puts a delivery off because of a fault of our own, longer with every fault in a row: during an outage of the ledger messages should not be
-// sent around all the time.
-func (d *Deliverer) fault(err error) error {
-	n := min(d.faults.Add(1), 16)
+// fault puts a delivery off because of a fault of our own, longer with every batch in a row that met one: during an outage of the ledger messages
+// should not be sent around all the time.
+func (d *work) fault(err error) error {
+	if !d.faulted {
+		d.faulted = true
+		d.faults.Add(1)
+	}
+	n := min(max(d.faults.Load(), 1), 16)
 	return outcome.Defer(d.spread(min(faultWait<<(n-1), maxFaultWait)), err)
 }
 
