@@ -41,7 +41,7 @@ func (s synthesis) alarmTable() string {
 		if statistic == nil {
 			statistic = p["ExtendedStatistic"]
 		}
-		period := strings.TrimSuffix(strings.TrimSuffix((time.Duration(p["Period"].(float64))*time.Second).String(), "0s"), "0m")
+		period := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(seconds(p["Period"].(float64)).String())
 		rows = append(rows, row{pages[id], name, fmt.Sprintf("%v of `%v` %s %s, in %v of %v × %s | %s", statistic, p["MetricName"], sign,
 			readable(fmt.Sprint(p["MetricName"]), p["Threshold"].(float64)), p["DatapointsToAlarm"], p["EvaluationPeriods"], period,
 			map[any]string{"notBreaching": "good", "breaching": "bad"}[p["TreatMissingData"]])})
