@@ -258,6 +258,12 @@ func (w *world) judge() {
 	if w.strays > 0 {
 		w.breach("a scan of the waiting room found %d strays", w.strays)
 	}
+	dead, _ := w.Queues.Queue(string(topology.IngressDeadLetter))
+	for _, held := range dead.Snapshot() {
+		if held.Attributes["DeadLetterQueueSourceArn"] != "" && w.disasters < 9 {
+			w.breach("SQS has counted out %v on its way in after %d disasters", w.contents(held.Body), w.disasters)
+		}
+	}
 	letters := w.letters()
 	for _, id := range slices.Sorted(maps.Keys(w.deliveries)) {
 		w.judgeDelivery(w.deliveries[id], letters)

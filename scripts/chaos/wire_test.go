@@ -181,6 +181,7 @@ func (w *world) perform(a *ask, body []byte) *recorder {
 	r.Header.Set("X-Amz-Target", prefix+a.operation)
 	rec := &recorder{header: http.Header{}, status: http.StatusOK}
 	w.Endpoint.ServeHTTP(rec, r)
+	rec.header.Set("X-Amzn-RequestId", "simulated") // in place of a random one
 	w.observe(a)
 	return rec
 }
