@@ -16,9 +16,6 @@ import (
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
-// service is how functions name themselves in the dimension Service of their metrics.
-const service = "waybill"
-
 // documents is where runbooks can be read, unless Alarms.Runbooks says otherwise.
 const documents = "https://github.com/waybillhq/waybill/blob/main/infra/runbooks/"
 
@@ -152,7 +149,7 @@ func (b *builder) dimensions(s topology.Signal) []any {
 		add("SloName", b.objectiveName())
 		add("BurnRateWindowMinutes", jsii.String(minutes(s.Window)))
 	case topology.Custom:
-		add("Service", jsii.String(service))
+		add("Service", b.StackName())
 		add("Function", jsii.String(string(s.Function)))
 	}
 	return all
@@ -176,9 +173,9 @@ func (b *builder) addObjective(scope constructs.Construct) awsapplicationsignals
 		RequestBasedSli: &awsapplicationsignals.CfnServiceLevelObjective_RequestBasedSliProperty{
 			RequestBasedSliMetric: &awsapplicationsignals.CfnServiceLevelObjective_RequestBasedSliMetricProperty{
 				MonitoredRequestCountMetric: &awsapplicationsignals.CfnServiceLevelObjective_MonitoredRequestCountMetricProperty{
-					GoodCountMetric: counted(o, "good", o.Good),
+					GoodCountMetric: b.counted(o, "good", o.Good),
 				},
-				TotalRequestCountMetric: counted(o, "total", o.Total),
+				TotalRequestCountMetric: b.counted(o, "total", o.Total),
 			},
 		},
 		Goal: &awsapplicationsignals.CfnServiceLevelObjective_GoalProperty{
@@ -196,14 +193,14 @@ func (b *builder) addObjective(scope constructs.Construct) awsapplicationsignals
 const hoursPerDay = 24
 
 // counted is the sum of one of our metrics.
-func counted(o topology.Objective, id, metric string) []any {
+func (b *builder) counted(o topology.Objective, id, metric string) []any {
 	return []any{&awsapplicationsignals.CfnServiceLevelObjective_MetricDataQueryProperty{
 		Id: jsii.String(id),
 		MetricStat: &awsapplicationsignals.CfnServiceLevelObjective_MetricStatProperty{
 			Metric: &awsapplicationsignals.CfnServiceLevelObjective_MetricProperty{
 				Namespace: jsii.String(topology.Custom), MetricName: jsii.String(metric),
 				Dimensions: []any{
-					&awsapplicationsignals.CfnServiceLevelObjective_DimensionProperty{Name: jsii.String("Service"), Value: jsii.String(service)},
+					&awsapplicationsignals.CfnServiceLevelObjective_DimensionProperty{Name: jsii.String("Service"), Value: b.StackName()},
 					&awsapplicationsignals.CfnServiceLevelObjective_DimensionProperty{Name: jsii.String("Function"), Value: jsii.String(string(o.Function))},
 				},
 			},

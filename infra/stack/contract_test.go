@@ -508,6 +508,7 @@ func (c contract) environment(f topology.Function) document {
 	values := document{
 		"WAYBILL_PROFILE":   string(c.Topology.Profile),
 		"WAYBILL_LOG_LEVEL": strings.ToLower(c.LogLevel.String()),
+		"WAYBILL_SERVICE":   "waybill", // the stack's name in these tests
 	}
 	for _, access := range f.Queues {
 		values[access.Queue.URLVariable()] = ref(queueID(access.Queue))

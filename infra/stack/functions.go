@@ -89,6 +89,7 @@ func applicationLog(level slog.Level) awslambda.ApplicationLogLevel {
 func (b *builder) environment(f topology.Function) *map[string]*string {
 	values := map[string]*string{
 		topology.ProfileVariable:  jsii.String(string(b.props.Topology.Profile)),
+		topology.ServiceVariable:  b.StackName(), // tells the metrics of stacks in one account apart
 		topology.LogLevelVariable: jsii.String(strings.ToLower(b.props.LogLevel.String())),
 	}
 	for _, access := range f.Queues {

@@ -23,6 +23,7 @@ type Function struct {
 	Tables           map[topology.TableName]string // physical names
 	DestinationsFile string                        // "" for the destinations in the registry
 	Tenant           string                        // of everything on the ingress queue; "" for what messages say
+	Service          string                        // of the metrics; "" for the default
 	TraceDaemon      string                        // address of the X-Ray daemon; "" where no traces are taken
 	EgressAllow      []netip.Prefix
 	LogLevel         slog.Level
@@ -59,7 +60,7 @@ func (r *reader) function(t topology.Topology, name topology.FunctionName) (Func
 	cfg := Function{
 		Topology: t, Function: fn, Queues: map[topology.QueueName]string{}, Tables: map[topology.TableName]string{},
 		DestinationsFile: r.optional(topology.DestinationsVariable), Tenant: r.optional(topology.TenantVariable),
-		TraceDaemon: r.optional(topology.TraceDaemonVariable),
+		Service: r.optional(topology.ServiceVariable), TraceDaemon: r.optional(topology.TraceDaemonVariable),
 	}
 	for _, q := range fn.Queues {
 		cfg.Queues[q.Queue] = r.url(q.Queue.URLVariable())

@@ -306,6 +306,7 @@ func upper(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", 
 const (
 	ProfileVariable      = "WAYBILL_PROFILE"           // required: a Profile
 	DestinationsVariable = "WAYBILL_DESTINATIONS_FILE" // optional: path of a destinations file that is deployed with the function, instead of those in the registry
+	ServiceVariable      = "WAYBILL_SERVICE"           // optional: the dimension Service of metrics, where several deployments share an account
 	TenantVariable       = "WAYBILL_TENANT"            // optional: the tenant of everything that arrives on the ingress queue, whatever a message says
 	EgressAllowVariable  = "WAYBILL_EGRESS_ALLOW"      // optional: CIDRs, comma-separated, that destinations may have besides public addresses
 	TraceDaemonVariable  = "AWS_XRAY_DAEMON_ADDRESS"   // set by Lambda where traces are taken
