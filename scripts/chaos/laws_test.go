@@ -7,12 +7,14 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/retry"
 	"github.com/waybillhq/waybill/shared/topology"
+	"github.com/waybillhq/waybill/shared/waiting"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
 
@@ -34,6 +36,7 @@ type books struct {
 	excuses  map[string]int // of a call beyond the attempts
 	incident map[string]int // whatever touched a delivery
 	gones    map[string]int // 410 answers
+	probes   map[string]int // attempts that were not spent, as the rows of parked deliveries tell: 410 answers, and probes of the breaker that failed
 	rejects  map[string]int // 400 answers
 	breaches []string
 	strays   int
@@ -50,7 +53,7 @@ type try struct {
 func (b *books) init() {
 	b.rows, b.attempts, b.calls, b.excuses, b.incident = map[string]standing{}, map[string]map[[2]int]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
 	b.last, b.closed = map[string]try{}, map[string]int64{}
-	b.gones, b.rejects, b.received = map[string]int{}, map[string]int{}, map[string]int{}
+	b.gones, b.rejects, b.received, b.probes = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 }
 
 func (w *world) breach(format string, args ...any) {
@@ -70,6 +73,7 @@ func (w *world) observe(a *ask) {
 		return
 	case stepPut:
 		w.wakeWithin(w.untilNextRun())
+		w.observeProbes()
 		return
 	default:
 		return
@@ -98,6 +102,23 @@ func (w *world) observe(a *ask) {
 		if known {
 			w.compare(called, before, now)
 		}
+	}
+}
+
+// observeProbes reads from parked rows how many attempts were made for the destination's sake and not by the schedule.
+func (w *world) observeProbes() {
+	rows, _ := w.Tables.Items(string(topology.Waiting))
+	for _, row := range rows {
+		body, held := row["body"].(dynamodb.Binary)
+		if !held {
+			continue
+		}
+		m, err := waiting.Unpack(waiting.Row{Form: waiting.Zipped, Token: "read", Destination: "read", Body: []byte(body)})
+		if err != nil {
+			continue
+		}
+		called := w.deliveries[string(m.Delivery)]
+		w.probes[called] = max(w.probes[called], m.Probes)
 	}
 }
 
@@ -202,7 +223,7 @@ func (w *world) spaced(called string) {
 	}
 	w.last[called] = now
 	d := w.destinationOf(called)
-	if row.state != ledger.Claimed || d.relaxed || w.gones[called] > 0 || now.epoch != before.epoch || now.attempt != before.attempt+1 || before.attempt == 0 {
+	if row.state != ledger.Claimed || d.relaxed || w.gones[called] > 0 || w.probes[called] > 0 || now.epoch != before.epoch || now.attempt != before.attempt+1 || before.attempt == 0 {
 		return
 	}
 	schedule := retry.Default().Waits()
@@ -330,7 +351,7 @@ func (w *world) judgeDelivery(called string, letters map[string][]letter) {
 		perEpoch[a[0]] = max(perEpoch[a[0]], a[1])
 	}
 	for epoch, most := range perEpoch {
-		if allowed := attemptsOf(d) + w.gones[called]; most > allowed {
+		if allowed := attemptsOf(d) + max(w.gones[called], w.probes[called]); most > allowed {
 			w.breach("%s: attempt %d in epoch %d, its schedule has %d", called, most, epoch, allowed)
 		}
 	}
