@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	mostSteps     = 25_000              // a seed that takes more is stuck
+	mostSteps     = 60_000              // a seed that takes more is stuck
 	longestRest   = 30 * 24 * time.Hour // until all is done, after the disasters
 	mostDisasters = 40
 )
@@ -308,21 +308,21 @@ func (w *world) fate(a *ask) (what string, r *rand.Rand) {
 	return what, r
 }
 
+// roomSteps are the steps that need the table of the waiting room.
+var roomSteps = []string{stepMark, stepPut, stepState, stepMarks, stepDue, stepParked, stepDelete, stepAdvance, stepSaveScan, stepScan}
+
 // down tells what a request suffers from something that lasts.
 func (w *world) down(a *ask) string {
-	hit := ""
-	table := func(name topology.TableName) bool {
-		return strings.Contains(string(a.body), `"`+string(name)+`"`) || strings.Contains(string(a.body), `\"`+string(name)+`\"`)
-	}
+	hit := ledgerDown
 	switch {
-	case a.service == "sqs" && a.operation == "SendMessageBatch":
+	case a.operation == "SendMessageBatch":
 		hit = sendsDown
-	case a.service == "dynamodb" && table(topology.Registry):
+	case a.service == "sqs":
+		return ""
+	case a.step == stepRegistry, a.step == stepDisable:
 		hit = registryDown
-	case a.service == "dynamodb" && table(topology.Waiting):
+	case slices.Contains(roomSteps, a.step):
 		hit = roomDown
-	case a.service == "dynamodb":
-		hit = ledgerDown
 	}
 	v := w.lasting(hit, "")
 	if v == nil {
