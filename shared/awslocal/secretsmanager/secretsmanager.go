@@ -17,11 +17,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 )
@@ -82,37 +80,11 @@ var operations = map[string]func(*Service, string, []byte) (any, *wire.Error){
 func operation[In any](do func(*Service, *In) (any, *wire.Error)) func(*Service, string, []byte) (any, *wire.Error) {
 	return func(s *Service, op string, body []byte) (any, *wire.Error) {
 		in := new(In)
-		if refused := decode(op, body, in); refused != nil {
+		if refused := wire.Decode(op, body, in, invalidParameter); refused != nil {
 			return nil, refused
 		}
 		return do(s, in)
 	}
-}
-
-// decode reads a request document. Like AWS it minds the case of names; unlike AWS it refuses members that it does not know, because to ignore
-// one would be to accept what AWS handles differently. What encoding/json says is left out: it could quote a value.
-func decode(op string, body []byte, into any) *wire.Error {
-	var document map[string]json.RawMessage
-	if err := json.Unmarshal(body, &document); err != nil || document == nil || !utf8.Valid(body) {
-		return wire.Errorf("SerializationException", "the request document is not a JSON object in UTF-8")
-	}
-	members := reflect.ValueOf(into).Elem()
-	for i := range members.NumField() {
-		field := members.Type().Field(i)
-		name := cmp.Or(field.Tag.Get("json"), field.Name)
-		raw, given := document[name]
-		delete(document, name)
-		if !given {
-			continue
-		}
-		if err := json.Unmarshal(raw, members.Field(i).Addr().Interface()); err != nil {
-			return wire.Errorf("SerializationException", "the member %s is of another type than %s has", name, op)
-		}
-	}
-	for name := range document {
-		return invalidParameter("the local endpoint does not implement the member %.100s of %s", name, op)
-	}
-	return nil
 }
 
 func invalidParameter(format string, args ...any) *wire.Error {
