@@ -791,7 +791,7 @@ func TestPausedDestinationIsParked(t *testing.T) {
 func TestWakerIsDownForAnHour(t *testing.T) {
 	p := plan{quiet: true, destinations: []destination{to("shop", receiver.Throttled, "30m")}}
 	run(t, p, func(w *world) {
-		ids := names("order", 20)
+		ids := names("order", 5) // fewer failures than open a breaker
 		for _, id := range ids {
 			w.send(id)
 		}
