@@ -49,10 +49,9 @@ type conductor struct {
 	asks         int
 	seen         map[string]int // occurrences of decisions
 	environments []*environment
-	waking       int                 // runs of the waker under way
-	tools        int                 // redrive programs under way
-	routed       map[string]int      // how often the router has sent a delivery
-	given        map[string][]string // what messages are about, by receipt
+	waking       int // runs of the waker under way
+	tools        int // redrive programs under way
+	calling      map[string]int
 	hangs        map[*environment]int
 	telling      bool
 	lines        []string
@@ -65,8 +64,7 @@ type conductor struct {
 }
 
 func (c *conductor) init(telling bool) {
-	c.seen, c.hangs, c.telling = map[string]int{}, map[*environment]int{}, telling
-	c.routed, c.given = map[string]int{}, map[string][]string{}
+	c.seen, c.calling, c.hangs, c.telling = map[string]int{}, map[string]int{}, map[*environment]int{}, telling
 	c.struck, c.crashes = map[string]int{}, map[string]int{}
 }
 
@@ -115,9 +113,6 @@ func (w *world) run() {
 	for w.steps < mostSteps {
 		synctest.Wait()
 		w.gather()
-		if len(w.breaches) > 0 {
-			return // what follows from it says nothing more
-		}
 		now := time.Now()
 		if !w.peace && !now.Before(w.calm) {
 			w.makePeace()
@@ -144,7 +139,7 @@ func (w *world) run() {
 		w.steps++
 		r := w.dice.of("step", w.steps)
 		pause := time.Duration(1+r.IntN(8))*time.Millisecond + time.Duration(r.IntN(1_000_000))
-		if !w.peace && r.IntN(16) == 0 && !w.crowded() {
+		if !w.peace && r.IntN(16) == 0 {
 			pause += time.Duration(r.Int64N(int64([]time.Duration{100 * time.Millisecond, 2 * time.Second, 9 * time.Second}[r.IntN(3)])))
 		}
 		if len(w.actions) > 0 {
@@ -160,28 +155,8 @@ func (w *world) run() {
 	w.stuck = fmt.Sprintf("%d steps do not suffice", mostSteps)
 }
 
-// crowded tells whether two requests of one environment wait at receivers: they were made at one instant, and must not time out at one.
-func (w *world) crowded() bool {
-	seen := map[*environment]bool{}
-	for _, a := range w.gate.all() {
-		if a.kind == call {
-			if seen[a.env] {
-				return true
-			}
-			seen[a.env] = true
-		}
-	}
-	return false
-}
-
-// gather turns away those whose invocation is over, and takes up what was found and logged.
+// gather turns away those whose invocation is over, and takes up what was logged.
 func (w *world) gather() {
-	w.mu.Lock()
-	strays := w.strays
-	w.mu.Unlock()
-	if strays > 0 && len(w.breaches) == 0 {
-		w.breach("a scan of the waiting room found %d strays", strays)
-	}
 	for _, a := range w.gate.all() {
 		if a.inv != nil && a.inv.Ended() && w.gate.take(a) {
 			a.err = errOver
@@ -336,24 +311,20 @@ func (w *world) fate(a *ask) (what string, r *rand.Rand) {
 // roomSteps are the steps that need the table of the waiting room.
 var roomSteps = []string{stepMark, stepPut, stepState, stepMarks, stepDue, stepParked, stepDelete, stepAdvance, stepSaveScan, stepScan}
 
-// outageOf names the outage that a request would suffer from.
-func outageOf(a *ask) string {
-	switch {
-	case a.service == "sqs" && a.operation == "SendMessageBatch":
-		return sendsDown
-	case a.service == "sqs":
-		return hidesDown
-	case a.step == stepRegistry, a.step == stepDisable:
-		return registryDown
-	case slices.Contains(roomSteps, a.step):
-		return roomDown
-	}
-	return ledgerDown
-}
-
 // down tells what a request suffers from something that lasts.
 func (w *world) down(a *ask) string {
-	v := w.lasting(outageOf(a), "")
+	hit := ledgerDown
+	switch {
+	case a.operation == "SendMessageBatch":
+		hit = sendsDown
+	case a.service == "sqs":
+		return ""
+	case a.step == stepRegistry, a.step == stepDisable:
+		hit = registryDown
+	case slices.Contains(roomSteps, a.step):
+		hit = roomDown
+	}
+	v := w.lasting(hit, "")
 	if v == nil {
 		return ""
 	}
@@ -371,13 +342,6 @@ func (w *world) grant(a *ask) {
 	}
 	w.asks++
 	w.touch(a)
-	if a.step == stepRoute {
-		for _, d := range a.about {
-			if w.routed[d]++; w.routed[d] > 1 {
-				w.copies[d]++
-			}
-		}
-	}
 	if w.pausedAtWake(a) {
 		return
 	}
@@ -405,12 +369,6 @@ func (w *world) grant(a *ask) {
 		a.err = errLost
 	case broken, throttled:
 		a.response = failure(a, what == throttled)
-	case outageBegins:
-		now := time.Now()
-		v := &window{what: outageOf(a), from: now, to: now.Add(6*time.Second + time.Duration(r.Int64N(int64(time.Minute)))), how: []string{failing, hanging, throttling}[r.IntN(3)]}
-		w.windows = append(w.windows, v)
-		w.tell("%s until %s", v.what, v.to.Sub(w.began))
-		a.response = failure(a, false)
 	case partial:
 		a.response = w.partly(a, r)
 	case twice:
@@ -523,7 +481,6 @@ func (w *world) handOut(a *ask, q *sqs.Queue) {
 			w.received[d]++
 		}
 		called = append(called, about...)
-		w.given[m.ReceiptHandle] = about
 		w.present(m)
 		key := w.nth("duplicate", a.function, about)
 		if w.dice.of(key).Float64() < duplicateChance*w.intensity && w.may(duplicated, keyOf(key)) {
@@ -531,9 +488,6 @@ func (w *world) handOut(a *ask, q *sqs.Queue) {
 				w.t.Error(err)
 			}
 			w.tell("SQS shows %v to others too", about)
-			for _, d := range about {
-				w.copies[d]++
-			}
 		}
 	}
 	w.tell("%-13s receives %s", a.function, strings.Join(called, ", "))
@@ -584,11 +538,6 @@ func (w *world) remove(a *ask) {
 	}
 	key := w.nth("remove", a.function)
 	if w.dice.of(key).Float64() < ackLostChance*w.intensity && w.may(ackLost, keyOf(key)) {
-		for _, receipt := range a.receipts {
-			for _, d := range w.given[receipt] {
-				w.copies[d]++
-			}
-		}
 		w.tell("%-13s the acknowledgement of %d messages is lost", a.function, len(a.receipts))
 		close(a.turn) // deleted: 0, as if they had become visible again
 		return
