@@ -172,7 +172,7 @@ func onClaim(p *wiring.Parts, do func(ctx context.Context, next ledger.Store, c 
 }
 
 var bugs = []bug{
-	{"settled before the successor or dead letter is sent", 18, func(_ *environment, p *wiring.Parts) {
+	{"settled before the successor or dead letter is sent", 41, func(_ *environment, p *wiring.Parts) {
 		var store ledger.Store
 		known := remember(p, func(s ledger.Store) { store = s })
 		early := func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
@@ -205,13 +205,13 @@ var bugs = []bug{
 			}))
 		})
 	}},
-	{"acknowledged although the send failed", 53, func(_ *environment, p *wiring.Parts) {
+	{"acknowledged although the send failed", 26, func(_ *environment, p *wiring.Parts) {
 		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
 			next.Send(ctx, messages)
 			return make([]error, len(messages))
 		})
 	}},
-	{"rows deleted whatever their token", 24, func(_ *environment, p *wiring.Parts) {
+	{"rows deleted whatever their token", 176, func(_ *environment, p *wiring.Parts) {
 		p.WrapRoom = func(s waiting.Store) waiting.Store {
 			return brokenRoom{Store: s, remove: func(ctx context.Context, refs []waiting.Ref) []error {
 				blind := make([]waiting.Ref, len(refs))
@@ -228,7 +228,7 @@ var bugs = []bug{
 			}}
 		}
 	}},
-	{"rows deleted before they are sent", 2, func(_ *environment, p *wiring.Parts) {
+	{"rows deleted before they are sent", 8, func(_ *environment, p *wiring.Parts) {
 		var store waiting.Store
 		var mu sync.Mutex
 		refs := map[string]waiting.Ref{}
@@ -261,7 +261,7 @@ var bugs = []bug{
 			return next.Send(ctx, messages)
 		})
 	}},
-	{"leases of a second", 8, func(_ *environment, p *wiring.Parts) {
+	{"leases of a second", 29, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			for i := range c {
 				c[i].LeaseUntil = c[i].Now.Add(time.Second)
@@ -269,7 +269,7 @@ var bugs = []bug{
 			return next.Claim(ctx, c)
 		})
 	}},
-	{"leases ignored at the claim", 1, func(_ *environment, p *wiring.Parts) {
+	{"leases ignored at the claim", 11, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			for i := range c {
 				c[i].Now = c[i].Now.Add(10 * time.Minute)
@@ -277,7 +277,7 @@ var bugs = []bug{
 			return next.Claim(ctx, c)
 		})
 	}},
-	{"outcomes that repeat the effect", 161, func(_ *environment, p *wiring.Parts) {
+	{"outcomes that repeat the effect", 238, func(_ *environment, p *wiring.Parts) {
 		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
 			return next.Send(ctx, rewritten(messages, func(d *delivery.Message) bool {
 				had := d.Outcome != nil
@@ -286,12 +286,12 @@ var bugs = []bug{
 			}))
 		})
 	}},
-	{"hours closed early", 11, func(_ *environment, p *wiring.Parts) {
+	{"hours closed early", 3, func(_ *environment, p *wiring.Parts) {
 		p.WrapRoom = func(s waiting.Store) waiting.Store {
 			return brokenRoom{Store: s, advance: func(ctx context.Context, shard int, to waiting.Hour) error { return s.Advance(ctx, shard, to+2) }}
 		}
 	}},
-	{"marks written after the rows", 12, func(_ *environment, p *wiring.Parts) {
+	{"marks written after the rows", 132, func(_ *environment, p *wiring.Parts) {
 		p.WrapRoom = func(s waiting.Store) waiting.Store {
 			var mu sync.Mutex
 			var marks []waiting.Row
@@ -311,7 +311,7 @@ var bugs = []bug{
 			}}
 		}
 	}},
-	{"unspent attempts settled as waiting", 6, func(_ *environment, p *wiring.Parts) {
+	{"unspent attempts settled as waiting", 44, func(_ *environment, p *wiring.Parts) {
 		p.WrapLedger = func(s ledger.Store) ledger.Store {
 			return brokenLedger{Store: s, release: func(ctx context.Context, releases []ledger.Release) []error {
 				settlements := make([]ledger.Settlement, len(releases))
@@ -322,7 +322,7 @@ var bugs = []bug{
 			}}
 		}
 	}},
-	{"claims of others released", 169, func(_ *environment, p *wiring.Parts) {
+	{"claims of others released", 1757, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			answers := next.Claim(ctx, c)
 			for i, a := range answers {
@@ -344,7 +344,7 @@ var bugs = []bug{
 			return answers
 		})
 	}},
-	{"retries without their wait", 8, func(_ *environment, p *wiring.Parts) {
+	{"retries without their wait", 15, func(_ *environment, p *wiring.Parts) {
 		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
 			for i, m := range messages {
 				if d, err := delivery.Decode(m.Body); err == nil && d.Attempt > 1 && len(m.Attributes) == 0 { // a successor, not a copy
@@ -354,7 +354,7 @@ var bugs = []bug{
 			return next.Send(ctx, messages)
 		})
 	}},
-	{"watermarks that go back", 2, func(e *environment, p *wiring.Parts) {
+	{"watermarks that go back", 3, func(e *environment, p *wiring.Parts) {
 		if e.function == topology.Waker {
 			p.AWS.HTTPClient = rewriting{p.AWS.HTTPClient, e}
 		}

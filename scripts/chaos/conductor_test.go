@@ -49,9 +49,10 @@ type conductor struct {
 	asks         int
 	seen         map[string]int // occurrences of decisions
 	environments []*environment
-	waking       int // runs of the waker under way
-	tools        int // redrive programs under way
-	calling      map[string]int
+	waking       int                 // runs of the waker under way
+	tools        int                 // redrive programs under way
+	routed       map[string]int      // how often the router has sent a delivery
+	given        map[string][]string // what messages are about, by receipt
 	hangs        map[*environment]int
 	telling      bool
 	lines        []string
@@ -64,7 +65,8 @@ type conductor struct {
 }
 
 func (c *conductor) init(telling bool) {
-	c.seen, c.calling, c.hangs, c.telling = map[string]int{}, map[string]int{}, map[*environment]int{}, telling
+	c.seen, c.hangs, c.telling = map[string]int{}, map[*environment]int{}, telling
+	c.routed, c.given = map[string]int{}, map[string][]string{}
 	c.struck, c.crashes = map[string]int{}, map[string]int{}
 }
 
@@ -113,6 +115,9 @@ func (w *world) run() {
 	for w.steps < mostSteps {
 		synctest.Wait()
 		w.gather()
+		if len(w.breaches) > 0 {
+			return // what follows from it says nothing more
+		}
 		now := time.Now()
 		if !w.peace && !now.Before(w.calm) {
 			w.makePeace()
@@ -139,7 +144,7 @@ func (w *world) run() {
 		w.steps++
 		r := w.dice.of("step", w.steps)
 		pause := time.Duration(1+r.IntN(8))*time.Millisecond + time.Duration(r.IntN(1_000_000))
-		if !w.peace && r.IntN(16) == 0 {
+		if !w.peace && r.IntN(16) == 0 && !w.crowded() {
 			pause += time.Duration(r.Int64N(int64([]time.Duration{100 * time.Millisecond, 2 * time.Second, 9 * time.Second}[r.IntN(3)])))
 		}
 		if len(w.actions) > 0 {
@@ -155,8 +160,28 @@ func (w *world) run() {
 	w.stuck = fmt.Sprintf("%d steps do not suffice", mostSteps)
 }
 
-// gather turns away those whose invocation is over, and takes up what was logged.
+// crowded tells whether two requests of one environment wait at receivers: they were made at one instant, and must not time out at one.
+func (w *world) crowded() bool {
+	seen := map[*environment]bool{}
+	for _, a := range w.gate.all() {
+		if a.kind == call {
+			if seen[a.env] {
+				return true
+			}
+			seen[a.env] = true
+		}
+	}
+	return false
+}
+
+// gather turns away those whose invocation is over, and takes up what was found and logged.
 func (w *world) gather() {
+	w.mu.Lock()
+	strays := w.strays
+	w.mu.Unlock()
+	if strays > 0 && len(w.breaches) == 0 {
+		w.breach("a scan of the waiting room found %d strays", strays)
+	}
 	for _, a := range w.gate.all() {
 		if a.inv != nil && a.inv.Ended() && w.gate.take(a) {
 			a.err = errOver
@@ -311,20 +336,24 @@ func (w *world) fate(a *ask) (what string, r *rand.Rand) {
 // roomSteps are the steps that need the table of the waiting room.
 var roomSteps = []string{stepMark, stepPut, stepState, stepMarks, stepDue, stepParked, stepDelete, stepAdvance, stepSaveScan, stepScan}
 
+// outageOf names the outage that a request would suffer from.
+func outageOf(a *ask) string {
+	switch {
+	case a.service == "sqs" && a.operation == "SendMessageBatch":
+		return sendsDown
+	case a.service == "sqs":
+		return hidesDown
+	case a.step == stepRegistry, a.step == stepDisable:
+		return registryDown
+	case slices.Contains(roomSteps, a.step):
+		return roomDown
+	}
+	return ledgerDown
+}
+
 // down tells what a request suffers from something that lasts.
 func (w *world) down(a *ask) string {
-	hit := ledgerDown
-	switch {
-	case a.operation == "SendMessageBatch":
-		hit = sendsDown
-	case a.service == "sqs":
-		return ""
-	case a.step == stepRegistry, a.step == stepDisable:
-		hit = registryDown
-	case slices.Contains(roomSteps, a.step):
-		hit = roomDown
-	}
-	v := w.lasting(hit, "")
+	v := w.lasting(outageOf(a), "")
 	if v == nil {
 		return ""
 	}
@@ -342,6 +371,13 @@ func (w *world) grant(a *ask) {
 	}
 	w.asks++
 	w.touch(a)
+	if a.step == stepRoute {
+		for _, d := range a.about {
+			if w.routed[d]++; w.routed[d] > 1 {
+				w.copies[d]++
+			}
+		}
+	}
 	if w.pausedAtWake(a) {
 		return
 	}
@@ -369,6 +405,12 @@ func (w *world) grant(a *ask) {
 		a.err = errLost
 	case broken, throttled:
 		a.response = failure(a, what == throttled)
+	case outageBegins:
+		now := time.Now()
+		v := &window{what: outageOf(a), from: now, to: now.Add(6*time.Second + time.Duration(r.Int64N(int64(time.Minute)))), how: []string{failing, hanging, throttling}[r.IntN(3)]}
+		w.windows = append(w.windows, v)
+		w.tell("%s until %s", v.what, v.to.Sub(w.began))
+		a.response = failure(a, false)
 	case partial:
 		a.response = w.partly(a, r)
 	case twice:
@@ -380,7 +422,7 @@ func (w *world) grant(a *ask) {
 		if claiming(a) && r.IntN(2) == 0 {
 			late = 38*time.Second + time.Duration(r.Int64N(int64(18*time.Second))) // too late for an attempt
 		}
-		w.when(time.Now().Add(late), "", func() { close(a.turn) })
+		w.answerIn(late, a)
 		return
 	case lateEffect:
 		a.err = errLost
@@ -388,6 +430,12 @@ func (w *world) grant(a *ask) {
 		w.when(time.Now().Add(late), "", func() { w.tellOf(a, "takes effect now"); w.perform(a, a.body) })
 	}
 	close(a.turn)
+}
+
+// answerIn gives an answer after a while.
+func (w *world) answerIn(late time.Duration, a *ask) {
+	w.gate.delay(a)
+	w.when(time.Now().Add(late), "", func() { close(a.turn) })
 }
 
 // pausedAtWake has an operator pause a destination at the very moment at which the waker sends what was parked for it: the deliverer parks it again
@@ -405,7 +453,7 @@ func (w *world) pausedAtWake(a *ask) bool {
 	a.response = w.perform(a, a.body).response()
 	w.tellOf(a, "")
 	w.operate("pause", target)
-	w.when(time.Now().Add(time.Duration(r.Int64N(int64(10*time.Second)))), "", func() { close(a.turn) })
+	w.answerIn(time.Duration(r.Int64N(int64(10*time.Second))), a)
 	until := time.Now().Add(time.Minute + time.Duration(r.Int64N(int64(30*time.Minute))))
 	w.calm = later(w.calm, until)
 	w.when(until, "", func() { w.operate("resume", target) })
@@ -481,6 +529,7 @@ func (w *world) handOut(a *ask, q *sqs.Queue) {
 			w.received[d]++
 		}
 		called = append(called, about...)
+		w.given[m.ReceiptHandle] = about
 		w.present(m)
 		key := w.nth("duplicate", a.function, about)
 		if w.dice.of(key).Float64() < duplicateChance*w.intensity && w.may(duplicated, keyOf(key)) {
@@ -488,6 +537,9 @@ func (w *world) handOut(a *ask, q *sqs.Queue) {
 				w.t.Error(err)
 			}
 			w.tell("SQS shows %v to others too", about)
+			for _, d := range about {
+				w.copies[d]++
+			}
 		}
 	}
 	w.tell("%-13s receives %s", a.function, strings.Join(called, ", "))
@@ -538,6 +590,11 @@ func (w *world) remove(a *ask) {
 	}
 	key := w.nth("remove", a.function)
 	if w.dice.of(key).Float64() < ackLostChance*w.intensity && w.may(ackLost, keyOf(key)) {
+		for _, receipt := range a.receipts {
+			for _, d := range w.given[receipt] {
+				w.copies[d]++
+			}
+		}
 		w.tell("%-13s the acknowledgement of %d messages is lost", a.function, len(a.receipts))
 		close(a.turn) // deleted: 0, as if they had become visible again
 		return

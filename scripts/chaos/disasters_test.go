@@ -29,21 +29,22 @@ func (d dice) pick(shares []share, name ...any) string {
 
 // What can become of a request to AWS besides its answer.
 const (
-	crashBefore = "crash before"      // the environment dies, the request has no effect
-	crashAfter  = "crash after"       // the request takes effect, then the environment dies
-	lostRequest = "request lost"      // no effect, no answer
-	lostAnswer  = "answer lost"       // effect, no answer
-	broken      = "error 500"         // no effect
-	throttled   = "throttled"         // no effect
-	partial     = "part refused"      // statements or entries fail one by one
-	twice       = "performed twice"   // effect, and once more
-	slowAnswer  = "answer late"       // effect at once, answer after up to a minute
-	lateEffect  = "takes effect late" // no answer, effect within half a minute
+	crashBefore  = "crash before"      // the environment dies, the request has no effect
+	crashAfter   = "crash after"       // the request takes effect, then the environment dies
+	lostRequest  = "request lost"      // no effect, no answer
+	lostAnswer   = "answer lost"       // effect, no answer
+	broken       = "error 500"         // no effect
+	throttled    = "throttled"         // no effect
+	partial      = "part refused"      // statements or entries fail one by one
+	twice        = "performed twice"   // effect, and once more
+	slowAnswer   = "answer late"       // effect at once, answer after up to a minute
+	outageBegins = "outage begins"     // no effect, and of none of its kind for up to a minute
+	lateEffect   = "takes effect late" // no answer, effect within half a minute
 )
 
 // requestDisasters are what requests to AWS suffer.
 var requestDisasters = []share{
-	{crashBefore, 4}, {crashAfter, 5}, {lostRequest, 2}, {lostAnswer, 4}, {broken, 2}, {throttled, 2}, {partial, 3}, {twice, 1}, {slowAnswer, 2}, {lateEffect, 2},
+	{crashBefore, 4}, {crashAfter, 5}, {lostRequest, 2}, {lostAnswer, 4}, {broken, 2}, {throttled, 2}, {partial, 3}, {twice, 1}, {slowAnswer, 2}, {lateEffect, 2}, {outageBegins, 3},
 }
 
 // chances is how likely a request for a step suffers something: rare steps suffer more often, so that all are met.
@@ -91,6 +92,7 @@ const (
 	roomDown         = "waiting room down"
 	registryDown     = "registry unreachable"
 	sendsDown        = "SQS refuses sends"
+	hidesDown        = "SQS refuses changes of visibility"
 	wakerDown        = "waker outage"
 	destinationDown  = "destination outage"
 	destinationGone  = "destination gone, enabled later"

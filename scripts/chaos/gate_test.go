@@ -58,6 +58,7 @@ type ask struct {
 	receipts []string
 
 	turn chan struct{} // closed once what follows is decided
+	late bool          // the answer is on its way; the gate's
 	// What was decided.
 	response *http.Response
 	err      error
@@ -107,15 +108,22 @@ func (g *gate) wait(ctx context.Context, a *ask) error {
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
-	there := g.waiting[a]
+	there, late := g.waiting[a], a.late
 	delete(g.waiting, a)
 	g.mu.Unlock()
-	if !there {
+	if !there && !late {
 		<-a.turn
 		return nil
 	}
 	g.ring()
 	return context.Cause(ctx)
+}
+
+// delay says that the answer of an ask that was taken comes later, by its turn. Whoever has no more time leaves before it, as from a connection that is silent.
+func (g *gate) delay(a *ask) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	a.late = true
 }
 
 // take takes an ask out of those that wait; false means that it has left. Whoever takes it closes its turn.

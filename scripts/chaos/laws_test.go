@@ -29,22 +29,24 @@ type standing struct {
 
 // books are what the laws are judged by. The conductor keeps them.
 type books struct {
-	rows     map[string]standing
-	attempts map[string]map[[2]int]bool // that the ledger has seen, by delivery
-	calls    map[string]int
-	received map[string]int // messages of a delivery that the deliverer was given
-	excuses  map[string]int // of a call beyond the attempts
-	incident map[string]int // whatever touched a delivery
-	gones    map[string]int // 410 answers
-	probes   map[string]int // attempts that were not spent, as the rows of parked deliveries tell: 410 answers, and probes of the breaker that failed
-	rejects  map[string]int // 400 answers
-	breaches []string
-	strays   int
-	last     map[string]try   // the first call of a delivery's latest attempt
-	closed   map[string]int64 // watermarks
+	rows      map[string]standing
+	attempts  map[string]map[[2]int]bool // that the ledger has seen, by delivery
+	calls     map[string]int
+	received  map[string]int // messages of a delivery that the deliverer was given
+	excuses   map[string]int // of a call beyond the attempts
+	incident  map[string]int // whatever touched a delivery
+	gones     map[string]int // 410 answers
+	probes    map[string]int // attempts that were not spent, as the rows of parked deliveries tell: 410 answers, and probes of the breaker that failed
+	rejects   map[string]int // 400 answers
+	breaches  []string
+	strays    int
+	begun     map[string][]try // when the ledger saw each attempt of a delivery first
+	copies    map[string]int   // messages of a delivery beyond the one that it needs
+	unwritten map[string]int   // results that could not be written at once
+	closed    map[string]int64 // watermarks
 }
 
-// try is a call for an attempt.
+// try is the beginning of an attempt.
 type try struct {
 	epoch, attempt int
 	at             time.Time
@@ -52,7 +54,7 @@ type try struct {
 
 func (b *books) init() {
 	b.rows, b.attempts, b.calls, b.excuses, b.incident = map[string]standing{}, map[string]map[[2]int]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
-	b.last, b.closed = map[string]try{}, map[string]int64{}
+	b.begun, b.closed, b.copies, b.unwritten = map[string][]try{}, map[string]int64{}, map[string]int{}, map[string]int{}
 	b.gones, b.rejects, b.received, b.probes = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 }
 
@@ -98,7 +100,10 @@ func (w *world) observe(a *ask) {
 		if w.attempts[called] == nil {
 			w.attempts[called] = map[[2]int]bool{}
 		}
-		w.attempts[called][[2]int{now.epoch, now.attempt}] = true
+		if key := [2]int{now.epoch, now.attempt}; !w.attempts[called][key] {
+			w.attempts[called][key] = true
+			w.begun[called] = append(w.begun[called], try{now.epoch, now.attempt, time.Now()})
+		}
 		if known {
 			w.compare(called, before, now)
 		}
@@ -187,6 +192,12 @@ func (w *world) blame(a *ask, what string) {
 	}
 	for _, d := range a.about {
 		w.incident[d]++
+		switch a.step {
+		case stepSettle, stepRecord:
+			w.unwritten[d]++
+		case stepRoute, stepResend, stepWake, stepDelete:
+			w.copies[d]++ // whoever is told that it failed sends again
+		}
 	}
 }
 
@@ -216,16 +227,12 @@ func (w *world) called(a *ask) {
 // spaced holds a call to the law that an attempt is not made before the schedule has it: a wait is shortened by its jitter and by clocks
 // that differ, and by nothing else.
 func (w *world) spaced(called string) {
-	row, before := w.rows[called], w.last[called]
-	now := try{row.epoch, row.attempt, time.Now()}
-	if before.epoch == now.epoch && before.attempt == now.attempt {
-		return // repeated; the wait counts from the first time, after which the successor may have been sent
-	}
-	w.last[called] = now
-	d := w.destinationOf(called)
-	if row.state != ledger.Claimed || d.relaxed || w.gones[called] > 0 || w.probes[called] > 0 || now.epoch != before.epoch || now.attempt != before.attempt+1 || before.attempt == 0 {
+	row, d := w.rows[called], w.destinationOf(called)
+	i := slices.IndexFunc(w.begun[called], func(t try) bool { return t.epoch == row.epoch && t.attempt == row.attempt-1 })
+	if row.state != ledger.Claimed || d.relaxed || w.gones[called] > 0 || w.probes[called] > 0 || i < 0 {
 		return
 	}
+	before := w.begun[called][i]
 	schedule := retry.Default().Waits()
 	if d.waits != nil {
 		schedule = nil
@@ -238,8 +245,8 @@ func (w *world) spaced(called string) {
 		return // the law on the number of attempts tells of it
 	}
 	least := time.Duration(float64(schedule[before.attempt-1])*(1-retry.Jitter)) - 2*largestSkew
-	if gap := now.at.Sub(before.at); gap < least {
-		w.breach("attempt %d of %s was made %s after the one before, by the schedule at least %s", now.attempt, called, gap.Round(time.Millisecond), least)
+	if gap := time.Since(before.at); gap < least {
+		w.breach("attempt %d of %s was made %s after the one before, by the schedule at least %s", row.attempt, called, gap.Round(time.Millisecond), least)
 	}
 }
 
@@ -255,6 +262,9 @@ func (w *world) answered(a *ask, what string) {
 
 // judge holds the end to the laws.
 func (w *world) judge() {
+	if len(w.breaches) > 0 {
+		return
+	}
 	if w.stuck != "" {
 		w.breach("stuck: %s", w.stuck)
 		for _, f := range []topology.FunctionName{topology.Router, topology.Deliverer} {
@@ -275,9 +285,6 @@ func (w *world) judge() {
 	}
 	if len(books.Unreadable) > 0 {
 		w.breach("unreadable: %v", books.Unreadable)
-	}
-	if w.strays > 0 {
-		w.breach("a scan of the waiting room found %d strays", w.strays)
 	}
 	dead, _ := w.Queues.Queue(string(topology.IngressDeadLetter))
 	for _, held := range dead.Snapshot() {
@@ -339,7 +346,8 @@ func (w *world) judgeDelivery(called string, letters map[string][]letter) {
 	row, known := w.rows[called]
 	d := w.destinationOf(called)
 	attempts := len(w.attempts[called])
-	allowed := attempts + w.excuses[called]
+	// Where a result could not be written before the lease was over, another copy of the message makes the attempt once more.
+	allowed := attempts + w.excuses[called] + min(w.unwritten[called], w.copies[called])
 	if d.relaxed { // it has chosen that each message may be a call
 		allowed = max(allowed, w.received[called])
 	}

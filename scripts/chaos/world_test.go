@@ -156,9 +156,10 @@ func (w *world) scenario() {
 	schedules := [][]string{
 		{"2s", "20m", "1h"}, {"1s", "5s", "30m"}, {"3s", "16m", "40m", "3h"}, {"1s"}, {"5s", "10m", "15m", "2h", "5h"}, nil, {"18m", "25m"},
 	}
+	timeouts := r.Perm(4) // all different: two attempts that time out at one instant would come back in any order
 	for i := range 2 + r.IntN(2) {
 		w.destinations = append(w.destinations, destination{
-			id: []string{"shop", "crm", "depot"}[i], relaxed: r.IntN(3) == 0, waits: schedules[r.IntN(len(schedules))], timeout: []int{4, 7, 10, 15}[r.IntN(4)],
+			id: []string{"shop", "crm", "depot"}[i], relaxed: r.IntN(3) == 0, waits: schedules[r.IntN(len(schedules))], timeout: []int{4, 7, 10, 15}[timeouts[i]],
 		})
 	}
 	large := r.IntN(40) == 0
@@ -508,6 +509,7 @@ func (w *world) shorten(line string) string {
 // versions are tokens of the registry's.
 var versions = regexp.MustCompile(`[A-Z2-7]{26}`)
 
+// stop ends the world: whoever waits is turned away, whoever works is crashed, and all come to rest.
 func (w *world) stop() {
 	w.gate.mu.Lock()
 	w.gate.open = true
@@ -524,7 +526,13 @@ func (w *world) stop() {
 		f.CrashAll()
 	}
 	_ = w.Stop(ctx)
-	time.Sleep(20 * time.Minute) // what still runs of crashed environments comes to its end
+	time.Sleep(20 * time.Minute) // pauses of what was crashed come to their end
+	synctest.Wait()
+	for name, f := range w.Functions {
+		if n := f.Stats().Lingering; n > 0 {
+			w.t.Errorf("seed %d: %d crashed invocations of the %s still run", w.seed, n, name)
+		}
+	}
 	w.mu.Lock()
 	listeners := slices.Clone(w.listeners)
 	w.mu.Unlock()
