@@ -51,6 +51,7 @@ func (b *builder) addAlarms() {
 			alarm.AddResourceDependency(objective, nil)
 		}
 		byPage[a.Page] = append(byPage[a.Page], raised{a.Together, alarm.Ref()})
+		b.alarms = append(b.alarms, alarm.AttrArn())
 	}
 	var names []*string
 	for _, page := range topology.Pages() {
@@ -59,7 +60,7 @@ func (b *builder) addAlarms() {
 			continue
 		}
 		name := b.named(string(page.Name))
-		awscloudwatch.NewCfnCompositeAlarm(scope, jsii.String("page-"+string(page.Name)), &awscloudwatch.CfnCompositeAlarmProps{
+		composite := awscloudwatch.NewCfnCompositeAlarm(scope, jsii.String("page-"+string(page.Name)), &awscloudwatch.CfnCompositeAlarmProps{
 			AlarmName:        name,
 			AlarmDescription: jsii.String(fmt.Sprintf("%s What to do: %s%s.md", page.Means, b.props.Alarms.runbooks(), page.Name)),
 			AlarmRule:        jsii.String(rule(alarms)),
@@ -67,6 +68,7 @@ func (b *builder) addAlarms() {
 			OkActions:        &[]any{topic},
 		})
 		names = append(names, name)
+		b.pages = append(b.pages, composite.AttrArn())
 	}
 	b.addMutes(scope, names)
 }

@@ -28,7 +28,7 @@ func TestTemplateIsTheTopology(t *testing.T) {
 
 // drift compares the template with what the topology asks for.
 func (s synthesis) drift() []string {
-	c := contract{Props: s.props, prod: s.props.Stage == stack.Prod}
+	c := contract{Props: s.props, prod: s.props.Stage == stack.Prod, dashboard: s.dashboardBody()}
 	c.Topology = c.chosen()
 	want := document{
 		"Description": "Waybill: delivers events",
@@ -51,7 +51,8 @@ func only(section any, key string) document {
 type contract struct {
 	stack.Props
 
-	prod bool
+	prod      bool
+	dashboard any // what is in it, which dashboard_test.go looks at
 }
 
 // chosen is the topology with what the options change in it.
@@ -99,6 +100,7 @@ func (c contract) resources() document {
 		maps.Copy(all, c.networkResources())
 	}
 	maps.Copy(all, c.queryResources())
+	maps.Copy(all, c.dashboardResources())
 	if c.tells() {
 		maps.Copy(all, c.alarmResources())
 		maps.Copy(all, c.topicResources())
@@ -556,6 +558,8 @@ func (c contract) outputs() document {
 	if c.tells() {
 		output("AlarmTopicArn", ref(topicID), "ARN of the topic on which alarms are published")
 	}
+	output("DashboardUrl", join("https://", ref("AWS::Region"), ".console.aws.amazon.com/cloudwatch/home?region=", ref("AWS::Region"),
+		"#dashboards/dashboard/", ref(dashboardID)), "The dashboard, for a browser")
 	return all
 }
 

@@ -53,7 +53,7 @@ func (s synthesis) custom() []metric {
 	for id, r := range s.template["Resources"].(document) {
 		walk(path(id, r.(document)), r.(document)["Properties"])
 	}
-	return found
+	return append(found, s.dashboardMetrics()...)
 }
 
 // unpublished are the mentions of metrics that no function publishes.

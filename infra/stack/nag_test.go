@@ -106,7 +106,7 @@ func (s synthesis) rules() map[string]map[string]func(path string, properties do
 		"AWS::Lambda::EventSourceMapping": nil, "AWS::Lambda::Version": nil, "AWS::Logs::LogGroup": nil, "AWS::SQS::QueuePolicy": nil,
 		"AWS::Scheduler::Schedule": nil, "AWS::Scheduler::ScheduleGroup": nil, "AWS::CloudWatch::Alarm": nil, "AWS::CloudWatch::CompositeAlarm": nil,
 		"AWS::CloudWatch::AlarmMuteRule": nil, "AWS::ApplicationSignals::ServiceLevelObjective": nil, "AWS::Logs::QueryDefinition": nil,
-		"AWS::SNS::TopicPolicy": nil, "AWS::SNS::Subscription": nil, "AWS::Chatbot::SlackChannelConfiguration": nil,
+		"AWS::CloudWatch::Dashboard": nil, "AWS::CloudWatch::InsightRule": nil, "AWS::SNS::TopicPolicy": nil, "AWS::SNS::Subscription": nil, "AWS::Chatbot::SlackChannelConfiguration": nil,
 	}
 }
 

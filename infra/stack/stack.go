@@ -2,8 +2,8 @@
 //
 // It ranges over the topology and repeats none of it; what it adds are the properties that every resource of a kind shares, such as
 // encryption, retention, tracing and the narrowest permissions. A Stage chooses how much is kept and guarded, Options what an operator
-// may choose. No resource has a physical name but those that people read, alarms and saved queries, which begin with the stack's: any number of stacks fit into one account. Synthesis looks nothing up, neither in
-// an account nor in the environment.
+// may choose. No resource has a physical name but those that people read, alarms, saved queries and rankings, which begin with the stack's: any number of
+// stacks fit into one account. Synthesis looks nothing up, neither in an account nor in the environment.
 //
 // CDK's engine is one process behind a pipe: a program builds its stacks in one goroutine.
 package stack
@@ -69,6 +69,7 @@ func New(scope constructs.Construct, id string, props Props) (awscdk.Stack, erro
 	b.addFunctions()
 	b.addQueries()
 	b.addAlarms()
+	b.addDashboard()
 	return b.Stack, nil
 }
 
@@ -86,6 +87,8 @@ type builder struct {
 	functions map[topology.FunctionName]awslambda.Function
 	logs      map[topology.FunctionName]awslogs.LogGroup
 	runbooks  map[topology.PageName]runbooks.Runbook
+	pages     []*string // ARNs, for the dashboard
+	alarms    []*string
 }
 
 // removal says what becomes of a resource that holds something when it leaves the stack. A creation that fails leaves nothing behind.
