@@ -48,6 +48,9 @@ func (w *world) laws() {
 	if err := books.Check(); err != nil {
 		w.t.Error(err)
 	}
+	if denied := w.Denied(); len(denied) > 0 {
+		w.t.Errorf("the topology does not grant %q", denied)
+	}
 	expected := 0 // messages that are no event
 	for _, p := range w.points {
 		if p.scene.bad {

@@ -2,7 +2,8 @@
 // HTTP, on TCP or in memory, and hands them to services such as shared/awslocal/sqs.
 //
 // It speaks AWS JSON, 1.0 or 1.1 as the service does, and for SQS the older Query protocol too, which
-// AWS CLI before 2.13 and old SDKs use. Any credentials are accepted and none are looked at.
+// AWS CLI before 2.13 and old SDKs use. Any credentials are accepted and no signature is checked.
+// Callers who sign with a session of a [Role] may do what that grants, all others may do everything.
 // What no service implements is refused by name.
 //
 // The endpoint counts calls and capacity units ([Endpoint.Counts]) and can be told to make
@@ -45,6 +46,8 @@ type Options struct {
 	// Observe is called after every call that named an operation, before its answer is sent, in the
 	// goroutine of the call. It must not keep or change the bodies.
 	Observe func(Call)
+	// Roles are what callers may do who sign with these session tokens. All else is refused to them as AWS refuses it.
+	Roles map[string]*Role
 }
 
 // Call is one call as an observer sees it.
@@ -198,6 +201,9 @@ func (e *Endpoint) serveJSON(w http.ResponseWriter, r *http.Request, target stri
 // call performs one operation, with whatever the faults make of it.
 func (e *Endpoint) call(r *http.Request, s service, op string, body []byte) ([]byte, *wire.Error) {
 	ctx := wire.WithTraceHeader(r.Context(), r.Header.Get("X-Amzn-Trace-Id"))
+	if role := e.opts.Roles[r.Header.Get("X-Amz-Security-Token")]; role != nil {
+		ctx = wire.WithPolicy(ctx, role)
+	}
 	c := Call{Service: s.Name(), Operation: op, Caller: caller(r), Request: body, Started: time.Now()}
 	effects := e.faults.hit(c)
 	effects.wait(ctx)

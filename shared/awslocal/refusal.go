@@ -16,7 +16,7 @@ const coral = "com.amazon.coral.service"
 func writeError(w http.ResponseWriter, s service, refused *wire.Error) {
 	namespace := cmp.Or(s.namespace, coral)
 	switch refused.Code {
-	case "SerializationException", "UnknownOperationException", "InternalFailure":
+	case "SerializationException", "UnknownOperationException", "InternalFailure", "AccessDeniedException":
 		namespace = coral
 	}
 	document := map[string]any{}

@@ -85,7 +85,8 @@ type Table struct {
 	TTLAttribute string // "" for none
 }
 
-// Operation is an operation of an AWS service that a function calls; the stack grants these and no other.
+// Operation is an operation of an AWS service that a function calls; the stack grants these and no other. Local mode refuses others too, and a test of
+// scripts/local/system holds that a function does everything that it is granted.
 type Operation string
 
 // Operations that functions use. The PartiQL ones are IAM actions of their own.

@@ -188,6 +188,9 @@ func (r *run) work(ctx context.Context) error {
 	if r.exit && r.demo != nil && r.samples && r.speed > 1 && ctx.Err() == nil && r.passages.waited() == 0 {
 		failure = errors.Join(failure, errors.New("no delivery went through the waiting room, although one should have"))
 	}
+	if denied := r.system.Denied(); len(denied) > 0 {
+		failure = errors.Join(failure, fmt.Errorf("functions were refused what the topology does not grant them: %q", denied))
+	}
 	if err := books.Check(); err != nil {
 		failure = errors.Join(failure, fmt.Errorf("THE BOOKS DO NOT BALANCE: %w", err))
 	}

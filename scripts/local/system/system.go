@@ -2,7 +2,8 @@
 // functions behind event-source mappings with Lambda's rules. Local mode, end-to-end tests and benchmarks all start this.
 //
 // The functions are put together as in Lambda (functions/wiring) and use the real AWS SDK against the endpoint, over in-memory
-// connections, so that a testing/synctest bubble can run everything in virtual time.
+// connections, so that a testing/synctest bubble can run everything in virtual time. Each has a role with the operations that the topology
+// grants it, and is refused all others as in AWS, so that whatever runs here shows that the grants suffice.
 package system
 
 import (
@@ -31,6 +32,7 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/secretsmanager"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/awslocal/ssm"
+	"github.com/waybillhq/waybill/shared/awslocal/wire"
 	"github.com/waybillhq/waybill/shared/awslocal/xray"
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/downstream"
@@ -89,6 +91,7 @@ type System struct {
 	Tables    *dynamodb.Service
 	Functions map[topology.FunctionName]*mapping.Function
 	Mappings  map[topology.FunctionName]*mapping.Mapping
+	Roles     map[topology.FunctionName]*awslocal.Role // what the code of each function may do at the endpoint, and did
 
 	programs  map[topology.FunctionName]*runtimeapi.Program // with Config.Binaries
 	served    chan error
@@ -118,8 +121,12 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		programs: map[topology.FunctionName]*runtimeapi.Program{}, served: make(chan error, 1),
 		Queues: sqs.New(cfg.Queues), Tables: dynamodb.New(dynamodb.Options{}), topology: cfg.Topology,
 		Functions: map[topology.FunctionName]*mapping.Function{}, Mappings: map[topology.FunctionName]*mapping.Mapping{},
+		Roles: map[topology.FunctionName]*awslocal.Role{},
 	}
-	s.Endpoint = awslocal.New(awslocal.Options{Observe: cfg.Observe}, s.Queues, s.Tables, secretsmanager.New(secretsmanager.Options{}), ssm.New(ssm.Options{}))
+	if err := s.createQueues(); err != nil {
+		return nil, err
+	}
+	s.Endpoint = awslocal.New(awslocal.Options{Observe: cfg.Observe, Roles: s.roles()}, s.Queues, s.Tables, secretsmanager.New(secretsmanager.Options{}), ssm.New(ssm.Options{}))
 	s.client = s.Endpoint.Client()
 	if cfg.Client != nil {
 		s.client = cfg.Client(s.Endpoint)
@@ -127,7 +134,7 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	if cfg.Listener != nil {
 		go func() { s.served <- s.Endpoint.Serve(cfg.Listener) }()
 	}
-	if err := errors.Join(s.createQueues(), s.createTables(ctx), s.apply(ctx, cfg), s.createFunctions(cfg)); err != nil {
+	if err := errors.Join(s.createTables(ctx), s.apply(ctx, cfg), s.createFunctions(cfg)); err != nil {
 		return nil, errors.Join(err, s.Stop(ctx))
 	}
 	if !cfg.Stopped {
@@ -224,10 +231,13 @@ func (s *System) KillCaller(accessKey string) bool {
 	return false
 }
 
-// AWS is an SDK configuration for this system's endpoint, over in-memory connections.
-func (s *System) AWS() aws.Config {
+// AWS is an SDK configuration for this system's endpoint, over in-memory connections, of a caller who may do everything.
+func (s *System) AWS() aws.Config { return s.account("") }
+
+// account is an SDK configuration whose calls are made in a session.
+func (s *System) account(sessionToken string) aws.Config {
 	return aws.Config{
-		Region: awslocal.Region, Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+		Region: awslocal.Region, Credentials: credentials.NewStaticCredentialsProvider("local", "local", sessionToken),
 		BaseEndpoint: aws.String("http://awslocal"), HTTPClient: s.client,
 	}
 }
@@ -325,9 +335,7 @@ func (s *System) createFunctions(cfg Config) error {
 	assemblies := map[topology.FunctionName]wiring.Assembly{
 		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer, topology.Waker: wiring.Waker,
 	}
-	account := s.AWS()
-	account.HTTPClient = living{s.client}
-	parts := wiring.Parts{AWS: account, OnAttempt: cfg.OnAttempt, Dial: cfg.Dial, Metrics: cfg.Metrics}
+	parts := wiring.Parts{OnAttempt: cfg.OnAttempt, Dial: cfg.Dial, Metrics: cfg.Metrics}
 	if cfg.Traces != nil {
 		var err error
 		spans := tracing.Config{DaemonAddress: cfg.TraceAddress, Logger: cfg.Logger}
@@ -393,6 +401,8 @@ func (s *System) inProcess(cfg Config, f topology.Function, parts wiring.Parts, 
 	if err != nil {
 		return nil, err
 	}
+	parts.AWS = s.account(wire.SessionToken(string(f.Name)))
+	parts.AWS.HTTPClient = living{s.client}
 	parts.Logger = cfg.Logger.With("function", string(f.Name))
 	if _, err := assemble(settings, parts); err != nil {
 		return nil, err

@@ -92,6 +92,8 @@ type plan struct {
 	log          func(w *world, f topology.FunctionName, r slog.Record)
 	disorder     sqs.Disorder
 	seed         uint64
+	topology     func(*topology.Topology) // nil: as it is
+	denied       bool                     // a function attempts what it is not granted
 	stopped      bool
 	quiet        bool // two pollers per function: long tests cost a third
 	random       bool // a relaxed delivery may be under way twice, and one of the two arrive late
@@ -146,6 +148,9 @@ func start(t *testing.T, p plan) *world {
 		} else if p.quiet {
 			f.Source.MaximumConcurrency = 2
 		}
+	}
+	if p.topology != nil {
+		p.topology(&cfg.Topology)
 	}
 	if p.fault != nil {
 		cfg.Fault = func(f topology.FunctionName, b mapping.Batch) mapping.Fault { return p.fault(w, f, b) }
@@ -463,6 +468,9 @@ func (w *world) laws() {
 	w.mu.Unlock()
 	for _, b := range breaches {
 		w.t.Error(b)
+	}
+	if denied := w.Denied(); (len(denied) > 0) != w.plan.denied {
+		w.t.Errorf("the topology does not grant %q", denied)
 	}
 	for _, event := range sent {
 		for d := range w.set.All() {

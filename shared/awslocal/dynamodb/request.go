@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"context"
 	"slices"
 	"strings"
 )
@@ -32,6 +33,7 @@ var members = map[string]map[string]bool{
 
 // request holds the members of all operations on items; each operation uses its own.
 type request struct {
+	ctx                         context.Context // of the call, for what only its operation finds out
 	op                          string
 	tableName                   string
 	item, key, startKey         Item

@@ -60,8 +60,11 @@ func New(opts Options) *Service {
 func (s *Service) Name() string { return "dynamodb" }
 
 // Do runs one operation. Every error is a *wire.Error.
-func (s *Service) Do(_ context.Context, op string, body []byte) (wire.Response, error) {
+func (s *Service) Do(ctx context.Context, op string, body []byte) (wire.Response, error) {
 	if control, ok := controlOperations[op]; ok {
+		if refused := authorizeControl(ctx, op, body); refused != nil {
+			return wire.Response{}, refused
+		}
 		answer, err := control(s, body)
 		return wire.Response{Body: answer}, err
 	}
@@ -72,6 +75,10 @@ func (s *Service) Do(_ context.Context, op string, body []byte) (wire.Response, 
 	r, err := decodeRequest(op, body)
 	if err != nil {
 		return wire.Response{}, err
+	}
+	r.ctx = ctx
+	if refused := r.authorize(); refused != nil {
+		return wire.Response{}, refused
 	}
 	return operation(s, r)
 }

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -20,10 +21,13 @@ type prepared struct {
 	rest     []*condition // the conditions besides the key
 }
 
-func (s *Service) prepareStatement(r *request) (*prepared, error) {
+func (s *Service) prepareStatement(ctx context.Context, r *request) (*prepared, error) {
 	parsed, err := s.statements.get(r.statement, parseStatement)
 	if err != nil {
 		return nil, err
+	}
+	if refused := wire.Authorize(ctx, partiqlActions[parsed.kind], ARN(parsed.tableName)); refused != nil {
+		return nil, refused
 	}
 	if parsed.parameters != len(r.parameters) {
 		return nil, invalid("Number of parameters in request and statement don't match.")
@@ -152,7 +156,7 @@ func (p *prepared) returned(result outcome) Item {
 }
 
 func (s *Service) executeStatement(r *request) (wire.Response, error) {
-	p, err := s.prepareStatement(r)
+	p, err := s.prepareStatement(r.ctx, r)
 	if err != nil {
 		return wire.Response{}, err
 	}
@@ -181,7 +185,7 @@ func (s *Service) batchExecuteStatement(r *request) (wire.Response, error) {
 	var keys []string
 	reads, writes := false, false
 	for i, m := range r.members {
-		p, err := s.prepareStatement(m)
+		p, err := s.prepareStatement(r.ctx, m)
 		if failures[i] = err; err != nil {
 			continue
 		}

@@ -108,7 +108,7 @@ func (s *Service) createTable(body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := tableDescription{TableName: r.TableName, TableArn: "arn:aws:dynamodb:" + wire.Region + ":" + wire.AccountID + ":table/" + r.TableName,
+	d := tableDescription{TableName: r.TableName, TableArn: ARN(r.TableName),
 		KeySchema: r.KeySchema, AttributeDefinitions: r.AttributeDefinitions}
 	if err := d.bill(r.BillingMode, r.ProvisionedThroughput); err != nil {
 		return nil, err

@@ -270,7 +270,7 @@ func (p *Program) variables(address, environmentID string) []string {
 		"AWS_DEFAULT_REGION":              wire.Region,
 		"AWS_ACCESS_KEY_ID":               environmentID, // in Lambda, too, every environment has one of its own
 		"AWS_SECRET_ACCESS_KEY":           "local",
-		"AWS_SESSION_TOKEN":               "local",
+		"AWS_SESSION_TOKEN":               wire.SessionToken(p.opts.Function),
 	} {
 		all[name] = value
 	}

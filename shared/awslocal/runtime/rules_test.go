@@ -253,7 +253,7 @@ func TestWhatTheProcessSees(t *testing.T) {
 		t.Errorf("deadline %v, invoked at %v", d, before)
 	}
 	want := map[string]string{
-		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "local",
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "session-of-tester",
 		"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
 		"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000", "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
 		"AWS_LAMBDA_FUNCTION_NAME": "tester", "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",

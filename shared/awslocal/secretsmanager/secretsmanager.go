@@ -51,7 +51,7 @@ func New(opts Options) *Service {
 func (s *Service) Name() string { return "secretsmanager" }
 
 // Do runs one operation. Every error is a *wire.Error.
-func (s *Service) Do(_ context.Context, op string, body []byte) (wire.Response, error) {
+func (s *Service) Do(ctx context.Context, op string, body []byte) (wire.Response, error) {
 	do, ok := operations[op]
 	if !ok {
 		return wire.Response{}, wire.UnknownOperation(s.Name(), op)
@@ -59,6 +59,11 @@ func (s *Service) Do(_ context.Context, op string, body []byte) (wire.Response, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetDeleted(time.Now())
+	if wire.Restricted(ctx) {
+		if refused := wire.Authorize(ctx, "secretsmanager:"+op, s.resource(body)); refused != nil {
+			return wire.Response{}, refused
+		}
+	}
 	answer, refused := do(s, op, body)
 	if refused != nil {
 		return wire.Response{}, refused
@@ -114,6 +119,23 @@ func secondsOrNil(t time.Time) *float64 {
 	}
 	s := seconds(t)
 	return &s
+}
+
+// resource gives the ARN of the secret that a request names: its own where there is one, else as it is named; "*" where none is.
+func (s *Service) resource(body []byte) string {
+	var r struct {
+		ID string `json:"SecretId"`
+	}
+	if err := json.Unmarshal(body, &r); err != nil || r.ID == "" {
+		return "*"
+	}
+	if found, refused := s.find(r.ID); refused == nil {
+		return found.arn
+	}
+	if strings.HasPrefix(r.ID, "arn:") {
+		return r.ID
+	}
+	return s.prefix + r.ID
 }
 
 // find gives the secret of that name, ARN, or ARN without its suffix, scheduled for deletion or not.

@@ -66,8 +66,8 @@ func (s *Service) Do(ctx context.Context, op string, body []byte) (wire.Response
 	return wire.Response{Body: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}, nil
 }
 
-// lookup finds the queue by its URL. The host does not matter: clients reach the endpoint under many names.
-func (s *Service) lookup(queueURL string) (*Queue, error) {
+// lookup finds the queue by its URL for an action on it. The host does not matter: clients reach the endpoint under many names.
+func (s *Service) lookup(ctx context.Context, action, queueURL string) (*Queue, error) {
 	if queueURL == "" {
 		return nil, missingParameter("QueueUrl")
 	}
@@ -83,6 +83,9 @@ func (s *Service) lookup(queueURL string) (*Queue, error) {
 	if account != s.opts.AccountID {
 		return nil, noQueue()
 	}
+	if refused := wire.Authorize(ctx, action, s.arn(name)); refused != nil {
+		return nil, refused
+	}
 	q, ok := s.Queue(name)
 	if !ok {
 		return nil, noQueue()
@@ -90,7 +93,10 @@ func (s *Service) lookup(queueURL string) (*Queue, error) {
 	return q, nil
 }
 
-func (s *Service) opCreateQueue(_ context.Context, in *createQueueRequest) (any, error) {
+func (s *Service) opCreateQueue(ctx context.Context, in *createQueueRequest) (any, error) {
+	if refused := wire.Authorize(ctx, "sqs:CreateQueue", s.arn(in.QueueName)); refused != nil {
+		return nil, refused
+	}
 	if in.QueueName == "" {
 		return nil, missingParameter("QueueName")
 	}
@@ -104,7 +110,10 @@ func (s *Service) opCreateQueue(_ context.Context, in *createQueueRequest) (any,
 	return queueRequest{q.url}, nil
 }
 
-func (s *Service) opGetQueueURL(_ context.Context, in *queueURLRequest) (any, error) {
+func (s *Service) opGetQueueURL(ctx context.Context, in *queueURLRequest) (any, error) {
+	if refused := wire.Authorize(ctx, "sqs:GetQueueUrl", s.arn(in.QueueName)); refused != nil {
+		return nil, refused
+	}
 	if in.QueueName == "" {
 		return nil, missingParameter("QueueName")
 	}
@@ -115,14 +124,17 @@ func (s *Service) opGetQueueURL(_ context.Context, in *queueURLRequest) (any, er
 	return queueRequest{q.url}, nil
 }
 
-func (s *Service) opListQueues(_ context.Context, in *listRequest) (any, error) {
+func (s *Service) opListQueues(ctx context.Context, in *listRequest) (any, error) {
+	if refused := wire.Authorize(ctx, "sqs:ListQueues", "*"); refused != nil {
+		return nil, refused
+	}
 	queues := slices.DeleteFunc(s.Queues(), func(q *Queue) bool { return !strings.HasPrefix(q.name, in.QueueNamePrefix) })
 	urls, next, err := page(queues, in)
 	return listResponse{urls, next}, err
 }
 
-func (s *Service) opListSources(_ context.Context, in *listRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opListSources(ctx context.Context, in *listRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:ListDeadLetterSourceQueues", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +174,8 @@ func page(queues []*Queue, in *listRequest) (urls []string, next string, err err
 	return urls, next, nil
 }
 
-func (s *Service) opGetAttributes(_ context.Context, in *getAttributesRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opGetAttributes(ctx context.Context, in *getAttributesRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:GetQueueAttributes", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -174,8 +186,8 @@ func (s *Service) opGetAttributes(_ context.Context, in *getAttributesRequest) (
 	return map[string]any{"Attributes": attributes}, nil
 }
 
-func (s *Service) opSetAttributes(_ context.Context, in *setAttributesRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opSetAttributes(ctx context.Context, in *setAttributesRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:SetQueueAttributes", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -185,16 +197,16 @@ func (s *Service) opSetAttributes(_ context.Context, in *setAttributesRequest) (
 	return nil, q.SetAttributes(in.Attributes)
 }
 
-func (s *Service) opDeleteQueue(_ context.Context, in *queueRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opDeleteQueue(ctx context.Context, in *queueRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:DeleteQueue", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
 	return nil, s.DeleteQueue(q.name)
 }
 
-func (s *Service) opPurge(_ context.Context, in *queueRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opPurge(ctx context.Context, in *queueRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:PurgeQueue", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +214,7 @@ func (s *Service) opPurge(_ context.Context, in *queueRequest) (any, error) {
 }
 
 func (s *Service) opSend(ctx context.Context, in *sendRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+	q, err := s.lookup(ctx, "sqs:SendMessage", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +248,7 @@ func (s *Service) opSendBatch(ctx context.Context, in *sendBatchRequest) (any, e
 	for i := range in.Entries {
 		size += in.Entries[i].sizeBytes()
 	}
-	q, err := s.lookup(in.QueueURL)
+	q, err := s.lookup(ctx, "sqs:SendMessage", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +303,7 @@ var systemAttributes = []string{
 }
 
 func (s *Service) opReceive(ctx context.Context, in *receiveRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+	q, err := s.lookup(ctx, "sqs:ReceiveMessage", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -379,8 +391,8 @@ func asksFor(pattern, name string) bool {
 	return pattern == "All" || pattern == name
 }
 
-func (s *Service) opDelete(_ context.Context, in *receiptRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opDelete(ctx context.Context, in *receiptRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:DeleteMessage", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -395,16 +407,16 @@ func (q *Queue) deleteOne(in *receiptRequest) (any, *wire.Error) {
 	return map[string]string{"Id": in.ID}, q.delete(in.ReceiptHandle)
 }
 
-func (s *Service) opDeleteBatch(_ context.Context, in *receiptBatchRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opDeleteBatch(ctx context.Context, in *receiptBatchRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:DeleteMessage", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
 	return batch("DeleteMessageBatchRequestEntry", in.Entries, func(e *receiptRequest) string { return e.ID }, 0, q.deleteOne)
 }
 
-func (s *Service) opChangeVisibility(_ context.Context, in *receiptRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opChangeVisibility(ctx context.Context, in *receiptRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:ChangeMessageVisibility", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
@@ -424,15 +436,18 @@ func (q *Queue) changeOne(in *receiptRequest) (any, *wire.Error) {
 	return map[string]string{"Id": in.ID}, q.changeVisibility(in.ReceiptHandle, time.Duration(*in.VisibilityTimeout)*time.Second)
 }
 
-func (s *Service) opChangeVisibilityBatch(_ context.Context, in *receiptBatchRequest) (any, error) {
-	q, err := s.lookup(in.QueueURL)
+func (s *Service) opChangeVisibilityBatch(ctx context.Context, in *receiptBatchRequest) (any, error) {
+	q, err := s.lookup(ctx, "sqs:ChangeMessageVisibility", in.QueueURL)
 	if err != nil {
 		return nil, err
 	}
 	return batch("ChangeMessageVisibilityBatchRequestEntry", in.Entries, func(e *receiptRequest) string { return e.ID }, 0, q.changeOne)
 }
 
-func (s *Service) opStartMove(_ context.Context, in *startMoveRequest) (any, error) {
+func (s *Service) opStartMove(ctx context.Context, in *startMoveRequest) (any, error) {
+	if refused := wire.Authorize(ctx, "sqs:StartMessageMoveTask", in.SourceArn); refused != nil {
+		return nil, refused
+	}
 	if in.SourceArn == "" {
 		return nil, missingParameter("SourceArn")
 	}
@@ -443,7 +458,10 @@ func (s *Service) opStartMove(_ context.Context, in *startMoveRequest) (any, err
 	return map[string]string{"TaskHandle": task.handle}, nil
 }
 
-func (s *Service) opListMoves(_ context.Context, in *listMovesRequest) (any, error) {
+func (s *Service) opListMoves(ctx context.Context, in *listMovesRequest) (any, error) {
+	if refused := wire.Authorize(ctx, "sqs:ListMessageMoveTasks", in.SourceArn); refused != nil {
+		return nil, refused
+	}
 	if in.SourceArn == "" {
 		return nil, missingParameter("SourceArn")
 	}
@@ -472,7 +490,10 @@ func (s *Service) opListMoves(_ context.Context, in *listMovesRequest) (any, err
 	return map[string]any{"Results": results}, nil
 }
 
-func (s *Service) opCancelMove(_ context.Context, in *cancelMoveRequest) (any, error) {
+func (s *Service) opCancelMove(ctx context.Context, in *cancelMoveRequest) (any, error) {
+	if refused := wire.Authorize(ctx, "sqs:CancelMessageMoveTask", "*"); refused != nil {
+		return nil, refused
+	}
 	if in.TaskHandle == "" {
 		return nil, missingParameter("TaskHandle")
 	}

@@ -185,7 +185,7 @@ func (s *Service) DeleteQueue(name string) error {
 
 // arn gives the ARN of a queue of this service.
 func (s *Service) arn(name string) string {
-	return fmt.Sprintf("arn:aws:sqs:%s:%s:%s", s.opts.Region, s.opts.AccountID, name)
+	return "arn:aws:sqs:" + s.opts.Region + ":" + s.opts.AccountID + ":" + name
 }
 
 // byARN gives the queue of that ARN, nil if there is none.

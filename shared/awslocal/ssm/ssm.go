@@ -17,6 +17,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,10 +57,15 @@ func New(opts Options) *Service {
 func (s *Service) Name() string { return "ssm" }
 
 // Do runs one operation. Every error is a *wire.Error.
-func (s *Service) Do(_ context.Context, op string, body []byte) (wire.Response, error) {
+func (s *Service) Do(ctx context.Context, op string, body []byte) (wire.Response, error) {
 	do, ok := operations[op]
 	if !ok {
 		return wire.Response{}, wire.UnknownOperation(s.Name(), op)
+	}
+	if wire.Restricted(ctx) {
+		if refused := s.authorize(ctx, op, body); refused != nil {
+			return wire.Response{}, refused
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,6 +75,31 @@ func (s *Service) Do(_ context.Context, op string, body []byte) (wire.Response, 
 	}
 	document, err := json.Marshal(answer)
 	return wire.Response{Body: document}, err
+}
+
+// authorize asks whether the caller may do the operation on each parameter that the request names.
+func (s *Service) authorize(ctx context.Context, op string, body []byte) *wire.Error {
+	var r struct {
+		Name  string
+		Names []string
+	}
+	_ = json.Unmarshal(body, &r) // what is wrong with it is told to callers who may
+	if r.Name != "" {
+		r.Names = append(r.Names, r.Name)
+	}
+	if len(r.Names) == 0 {
+		return wire.Authorize(ctx, "ssm:"+op, "*")
+	}
+	for _, name := range r.Names {
+		arn := name
+		if !strings.HasPrefix(name, "arn:") {
+			arn = s.arn(name)
+		}
+		if refused := wire.Authorize(ctx, "ssm:"+op, arn); refused != nil {
+			return refused
+		}
+	}
+	return nil
 }
 
 var operations = map[string]func(*Service, string, []byte) (any, *wire.Error){
