@@ -289,3 +289,113 @@ func (w *world) judge() {
 	if denied := w.Denied(); len(denied) > 0 {
 		w.breach("the topology does not grant %q", denied)
 	}
+	dead, _ := w.Queues.Queue(string(topology.IngressDeadLetter))
+	for _, held := range dead.Snapshot() {
+		if held.Attributes["DeadLetterQueueSourceArn"] != "" && w.disasters < 9 {
+			w.breach("SQS has counted out %v on its way in after %d disasters", w.contents(held.Body), w.disasters)
+		}
+	}
+	letters := w.letters()
+	for _, id := range slices.Sorted(maps.Keys(w.deliveries)) {
+		w.judgeDelivery(w.deliveries[id], letters)
+	}
+}
+
+// letter is a dead letter of a delivery.
+type letter struct {
+	waybill.Note
+	epoch    int
+	receives string
+}
+
+func (w *world) letters() map[string][]letter {
+	found := map[string][]letter{}
+	q, _ := w.Queues.Queue(string(topology.DeliveriesDeadLetter))
+	for _, held := range q.Snapshot() {
+		l, m, err := open(held)
+		if err != nil {
+			w.breach("a dead letter cannot be read: %v", err)
+			continue
+		}
+		called := w.deliveries[string(m.Delivery)]
+		l.epoch = m.Epoch
+		found[called] = append(found[called], l)
+	}
+	return found
+}
+
+func open(held sqs.Held) (letter, delivery.Message, error) {
+	attributes := map[string]queue.Attribute{}
+	for k, a := range held.MessageAttributes {
+		attributes[k] = queue.Attribute{DataType: a.DataType, String: a.StringValue, Binary: a.BinaryValue}
+	}
+	bare, _, note, err := waybill.Detach(held.Body, attributes)
+	if err != nil {
+		return letter{}, delivery.Message{}, err
+	}
+	m, err := delivery.Decode(bare)
+	return letter{Note: note, receives: held.Attributes["ApproximateReceiveCount"]}, m, err
+}
+
+// attemptsOf is how many attempts a destination's schedule has.
+func attemptsOf(d destination) int {
+	if d.waits == nil {
+		return len(retry.Default().Waits()) + 1
+	}
+	return len(d.waits) + 1
+}
+
+func (w *world) judgeDelivery(called string, letters map[string][]letter) {
+	row, known := w.rows[called]
+	d := w.destinationOf(called)
+	attempts := len(w.attempts[called])
+	// Where a result could not be written before the lease was over, another copy of the message makes the attempt once more.
+	allowed := attempts + w.excuses[called] + min(w.unwritten[called], w.copies[called])
+	if d.relaxed { // it has chosen that each message may be a call
+		allowed = max(allowed, w.received[called])
+	}
+	if calls := w.calls[called]; calls > allowed {
+		w.breach("%s: %d calls for %d attempts, %d more explained", called, calls, attempts, allowed-attempts)
+	}
+	perEpoch := map[int]int{}
+	for a := range w.attempts[called] {
+		perEpoch[a[0]] = max(perEpoch[a[0]], a[1])
+	}
+	for epoch, most := range perEpoch {
+		if allowed := attemptsOf(d) + max(w.gones[called], w.probes[called]); most > allowed {
+			w.breach("%s: attempt %d in epoch %d, its schedule has %d", called, most, epoch, allowed)
+		}
+	}
+	if known && row.state != ledger.Delivered && row.state != ledger.Dead && len(letters[called]) == 0 {
+		w.breach("%s ends as %s", called, row.state)
+	}
+	for _, l := range letters[called] {
+		switch {
+		case l.Reason == "":
+			if w.incident[called] < 9 {
+				w.breach("%s was counted out by SQS after %s receives and %d disasters of its own", called, l.receives, w.incident[called])
+			}
+		case l.Reason == "http-400":
+			if w.rejects[called] == 0 {
+				w.breach("%s is dead because of %s, and nobody has said so", called, l.Reason)
+			}
+		case l.Reason == "held-too-long":
+		case l.Attempts < attemptsOf(d):
+			w.breach("%s was given up after %d of %d attempts because of %s", called, l.Attempts, attemptsOf(d), l.Reason)
+		}
+	}
+}
+
+func (w *world) result() result {
+	effects := 0
+	for _, r := range w.receiver.Log() {
+		if r.Effect {
+			effects++
+		}
+	}
+	q, _ := w.Queues.Queue(string(topology.DeliveriesDeadLetter))
+	return result{
+		seed: w.seed, breaches: w.breaches, struck: w.struck, steps: w.crashes, keys: w.keys, story: w.lines, asks: w.asks, lasted: time.Since(w.began),
+		effects: effects, letters: q.Depth().Total(),
+	}
+}
