@@ -2,12 +2,15 @@ package chaos
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +51,7 @@ type brokenLedger struct {
 	ledger.Store
 	claim   func(context.Context, []ledger.Claim) []ledger.Answer
 	release func(context.Context, []ledger.Release) []error
+	settle  func(context.Context, []ledger.Settlement) []error
 	read    func(context.Context, []delivery.ID) []ledger.Reading
 }
 
@@ -63,6 +67,13 @@ func (b brokenLedger) Release(ctx context.Context, r []ledger.Release) []error {
 		return b.release(ctx, r)
 	}
 	return b.Store.Release(ctx, r)
+}
+
+func (b brokenLedger) Settle(ctx context.Context, s []ledger.Settlement) []error {
+	if b.settle != nil {
+		return b.settle(ctx, s)
+	}
+	return b.Store.Settle(ctx, s)
 }
 
 func (b brokenLedger) Read(ctx context.Context, ids []delivery.ID) []ledger.Reading {
@@ -172,7 +183,7 @@ func onClaim(p *wiring.Parts, do func(ctx context.Context, next ledger.Store, c 
 }
 
 var bugs = []bug{
-	{"settled before the successor or dead letter is sent", 41, func(_ *environment, p *wiring.Parts) {
+	{"settled before the successor or dead letter is sent", 1, func(_ *environment, p *wiring.Parts) {
 		var store ledger.Store
 		known := remember(p, func(s ledger.Store) { store = s })
 		early := func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
@@ -205,13 +216,13 @@ var bugs = []bug{
 			}))
 		})
 	}},
-	{"acknowledged although the send failed", 26, func(_ *environment, p *wiring.Parts) {
+	{"acknowledged although the send failed", 1, func(_ *environment, p *wiring.Parts) {
 		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
 			next.Send(ctx, messages)
 			return make([]error, len(messages))
 		})
 	}},
-	{"rows deleted whatever their token", 176, func(_ *environment, p *wiring.Parts) {
+	{"rows deleted whatever their token", 26, func(_ *environment, p *wiring.Parts) {
 		p.WrapRoom = func(s waiting.Store) waiting.Store {
 			return brokenRoom{Store: s, remove: func(ctx context.Context, refs []waiting.Ref) []error {
 				blind := make([]waiting.Ref, len(refs))
@@ -228,7 +239,7 @@ var bugs = []bug{
 			}}
 		}
 	}},
-	{"rows deleted before they are sent", 8, func(_ *environment, p *wiring.Parts) {
+	{"rows deleted before they are sent", 3, func(_ *environment, p *wiring.Parts) {
 		var store waiting.Store
 		var mu sync.Mutex
 		refs := map[string]waiting.Ref{}
@@ -261,7 +272,7 @@ var bugs = []bug{
 			return next.Send(ctx, messages)
 		})
 	}},
-	{"leases of a second", 29, func(_ *environment, p *wiring.Parts) {
+	{"leases of a second", 50, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			for i := range c {
 				c[i].LeaseUntil = c[i].Now.Add(time.Second)
@@ -269,7 +280,7 @@ var bugs = []bug{
 			return next.Claim(ctx, c)
 		})
 	}},
-	{"leases ignored at the claim", 11, func(_ *environment, p *wiring.Parts) {
+	{"leases ignored at the claim", 1, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			for i := range c {
 				c[i].Now = c[i].Now.Add(10 * time.Minute)
@@ -277,7 +288,7 @@ var bugs = []bug{
 			return next.Claim(ctx, c)
 		})
 	}},
-	{"outcomes that repeat the effect", 238, func(_ *environment, p *wiring.Parts) {
+	{"outcomes that repeat the effect", 236, func(_ *environment, p *wiring.Parts) {
 		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
 			return next.Send(ctx, rewritten(messages, func(d *delivery.Message) bool {
 				had := d.Outcome != nil
@@ -291,7 +302,7 @@ var bugs = []bug{
 			return brokenRoom{Store: s, advance: func(ctx context.Context, shard int, to waiting.Hour) error { return s.Advance(ctx, shard, to+2) }}
 		}
 	}},
-	{"marks written after the rows", 132, func(_ *environment, p *wiring.Parts) {
+	{"marks written after the rows", 3, func(_ *environment, p *wiring.Parts) {
 		p.WrapRoom = func(s waiting.Store) waiting.Store {
 			var mu sync.Mutex
 			var marks []waiting.Row
@@ -322,7 +333,7 @@ var bugs = []bug{
 			}}
 		}
 	}},
-	{"claims of others released", 1757, func(_ *environment, p *wiring.Parts) {
+	{"claims of others released", 1, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			answers := next.Claim(ctx, c)
 			for i, a := range answers {
@@ -359,7 +370,69 @@ var bugs = []bug{
 			p.AWS.HTTPClient = rewriting{p.AWS.HTTPClient, e}
 		}
 	}},
+	{"results that could not be written acknowledged", 35, func(_ *environment, p *wiring.Parts) {
+		p.WrapLedger = func(s ledger.Store) ledger.Store {
+			return brokenLedger{Store: s, settle: func(ctx context.Context, settlements []ledger.Settlement) []error {
+				s.Settle(ctx, settlements)
+				return make([]error, len(settlements))
+			}}
+		}
+	}},
+	{"parked deliveries spend an attempt", 5, func(_ *environment, p *wiring.Parts) {
+		p.WrapRoom = func(s waiting.Store) waiting.Store {
+			return brokenRoom{Store: s, put: func(ctx context.Context, rows []waiting.Row) []error {
+				for i, row := range rows {
+					if m, err := waiting.Unpack(row); err == nil && m.Probes == 0 && strings.HasPrefix(row.Bucket, "parked#") {
+						rows[i].Body = spent(m)
+					}
+				}
+				return s.Put(ctx, rows)
+			}}
+		}
+	}},
+	{"open breakers let everybody pass", 17, func(_ *environment, p *wiring.Parts) { p.AWS.HTTPClient = blind{p.AWS.HTTPClient} }},
 }
+
+// spent is the body of a row with a delivery whose attempt was counted without being made.
+func spent(m delivery.Message) []byte {
+	m.Attempt++
+	body, err := m.Encode(delivery.MaxBytes)
+	if err != nil {
+		panic(err)
+	}
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, err = io.WriteString(z, body)
+	if err = errors.Join(err, z.Close()); err != nil {
+		panic(err)
+	}
+	return zipped.Bytes()
+}
+
+// blind hides from an environment how destinations fare.
+type blind struct{ next aws.HTTPClient }
+
+func (c blind) Do(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	response, err := c.next.Do(r)
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if err != nil || response.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(`"health"`)) {
+		return response, err
+	}
+	if operation != "Query" && operation != "GetItem" {
+		return response, nil
+	}
+	answer, err := io.ReadAll(response.Body)
+	return answerWith(http.StatusOK, phase.ReplaceAll(answer, nil)), err
+}
+
+// phase is the attribute of a breaker's row that says whether deliveries are held.
+var phase = regexp.MustCompile(`"phase":\{"S":"[^"]*"\},?`)
 
 // rewriting takes the condition off what advances a watermark, and has every third write go back.
 type rewriting struct {

@@ -222,12 +222,19 @@ func (w *world) options() (options []func()) {
 	return options
 }
 
-func (w *world) queueOf(f topology.FunctionName) *sqs.Queue {
-	called := topology.Ingress
-	if f == topology.Deliverer {
-		called = topology.Deliveries
+// fed gives the functions that are fed by a queue.
+func (w *world) fed() (names []topology.FunctionName) {
+	for _, f := range w.declared.Functions {
+		if f.Source.Queue != "" {
+			names = append(names, f.Name)
+		}
 	}
-	q, _ := w.Queues.Queue(string(called))
+	return names
+}
+
+func (w *world) queueOf(name topology.FunctionName) *sqs.Queue {
+	f, _ := w.declared.Function(name)
+	q, _ := w.Queues.Queue(string(f.Source.Queue))
 	return q
 }
 
@@ -240,7 +247,7 @@ func (w *world) rest(end time.Time) {
 	if !w.peace && w.calm.Before(next) {
 		next = w.calm
 	}
-	for _, f := range []topology.FunctionName{topology.Router, topology.Deliverer} {
+	for _, f := range w.fed() {
 		for _, held := range w.queueOf(f).Snapshot() {
 			if held.State != sqs.Visible && held.Due.Before(next) {
 				next = held.Due
@@ -314,6 +321,10 @@ func (w *world) fate(a *ask) (what string, r *rand.Rand) {
 	if what := w.down(a); what != "" {
 		return what, w.dice.of("down", w.nth("down", a.step))
 	}
+	if v := w.lasting(refusing, ""); v != nil && a.operation == "BatchExecuteStatement" && outageOf(a) == ledgerDown {
+		v.struck = true
+		return refusing, w.dice.of("refuse", w.nth("refuse", a.step))
+	}
 	called := w.nth(a.step, a.about)
 	r = w.dice.of("fate", called)
 	chance, known := chances[a.step]
@@ -336,6 +347,9 @@ func (w *world) fate(a *ask) (what string, r *rand.Rand) {
 // roomSteps are the steps that need the table of the waiting room.
 var roomSteps = []string{stepMark, stepPut, stepState, stepMarks, stepDue, stepParked, stepDelete, stepAdvance, stepSaveScan, stepScan}
 
+// registrySteps are those that need the table of the registry.
+var registrySteps = []string{stepRegistry, stepDisable, stepHealth, stepProbe, stepCount, stepMove, stepPace, stepLate}
+
 // outageOf names the outage that a request would suffer from.
 func outageOf(a *ask) string {
 	switch {
@@ -343,7 +357,7 @@ func outageOf(a *ask) string {
 		return sendsDown
 	case a.service == "sqs":
 		return hidesDown
-	case a.step == stepRegistry, a.step == stepDisable:
+	case slices.Contains(registrySteps, a.step):
 		return registryDown
 	case slices.Contains(roomSteps, a.step):
 		return roomDown
@@ -388,6 +402,7 @@ func (w *world) grant(a *ask) {
 		close(a.turn)
 		return
 	}
+	a.disturbed = true
 	w.tellOf(a, what)
 	w.blame(a, what)
 	switch what {
@@ -411,6 +426,8 @@ func (w *world) grant(a *ask) {
 		w.windows = append(w.windows, v)
 		w.tell("%s until %s", v.what, v.to.Sub(w.began))
 		a.response = failure(a, false)
+	case refusing:
+		a.response = refusal(a, r.IntN(2) == 0)
 	case partial:
 		a.response = w.partly(a, r)
 	case twice:
@@ -631,6 +648,8 @@ func (w *world) meet(a *ask) {
 		w.hangs[a.env]++
 	case slow:
 		a.status, a.pause = http.StatusOK, time.Duration(r.Int64N(int64(6*time.Second)))
+	case crawling:
+		a.status, a.pause = http.StatusOK, 2*time.Second+time.Duration(r.Int64N(int64(1900*time.Millisecond)))
 	case crashAtCall, crashActed:
 		if what == crashActed {
 			a.status = http.StatusOK
@@ -659,6 +678,9 @@ func (w *world) behaviour(a *ask) (what string) {
 	}
 	if v := w.lasting(destinationGone, a.path); v != nil {
 		return gone
+	}
+	if v := w.lasting(destinationSlow, a.path); v != nil {
+		return crawling
 	}
 	key := w.nth("answer", w.deliveries[a.id])
 	what = w.dice.pick(answers, key)

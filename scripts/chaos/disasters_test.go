@@ -49,10 +49,10 @@ var requestDisasters = []share{
 
 // chances is how likely a request for a step suffers something: rare steps suffer more often, so that all are met.
 var chances = map[string]float64{
-	stepClaim: 0.10, stepReclaim: 0.08, stepRead: 0.08, stepSettle: 0.12, stepRecord: 0.12, stepRelease: 0.3, stepSuccessor: 0.12, stepOutcome: 0.15,
-	stepBury: 0.2, stepResend: 0.06, stepHide: 0.15, stepRoute: 0.12, stepRefuse: 0.2, stepNotice: 0.1, stepMark: 0.25, stepPut: 0.25,
+	stepClaim: 0.10, stepReclaim: 0.08, stepRead: 0.08, stepSettle: 0.12, stepRecord: 0.12, stepRelease: 0.8, stepSuccessor: 0.12, stepOutcome: 0.5,
+	stepBury: 0.2, stepResend: 0.06, stepHide: 0.15, stepRoute: 0.12, stepRefuse: 0.3, stepNotice: 0.3, stepMark: 0.25, stepPut: 0.25,
 	stepState: 0.02, stepMarks: 0.004, stepDue: 0.004, stepParked: 0.01, stepWake: 0.25, stepDelete: 0.25, stepAdvance: 0.05, stepSaveScan: 0.05, stepScan: 0.03,
-	stepRegistry: 0.02, stepDisable: 0.2,
+	stepRegistry: 0.02, stepDisable: 0.2, stepHealth: 0.01, stepProbe: 0.25, stepCount: 0.1, stepMove: 0.2, stepPace: 0.01, stepLate: 0.1, stepPassOn: 0.2,
 }
 
 // What a receiver can do.
@@ -65,6 +65,7 @@ const (
 	resetting   = "reset"
 	hanging     = "hangs"
 	slow        = "slow"
+	crawling    = "200, but late"
 	crashAtCall = "crash during the call"
 	crashActed  = "crash after the call"
 )
@@ -96,8 +97,12 @@ const (
 	wakerDown        = "waker outage"
 	destinationDown  = "destination outage"
 	destinationGone  = "destination gone, enabled later"
+	destinationSlow  = "destination answers slowly"
 	paused           = "destination paused, resumed later"
 	pausedAtWake     = "destination paused while the waker sends"
+	refusing         = "PartiQL refused"
+	breakerOpened    = "breaker opened"
+	burst            = "burst of events into an outage"
 	rolledBack       = "release rolled back"
 	nativeRedrive    = "native redrive"
 	toolRedrive      = "redrive by the program"
@@ -111,7 +116,7 @@ const (
 // windows are what lasts, or happens once, at times that the seed draws.
 var windows = []share{
 	{ledgerDown, 3}, {roomDown, 3}, {registryDown, 3}, {sendsDown, 2}, {wakerDown, 5}, {destinationDown, 6}, {destinationGone, 4}, {paused, 5}, {rolledBack, 4},
-	{nativeRedrive, 5}, {toolRedrive, 2},
+	{nativeRedrive, 5}, {toolRedrive, 2}, {destinationSlow, 4}, {refusing, 3},
 }
 
 // durations are between which bounds a window lasts; long ones now and then.
@@ -120,7 +125,8 @@ var durations = map[string]struct{ least, most, long time.Duration }{
 	registryDown: {time.Minute, 10 * time.Minute, 25 * time.Minute}, sendsDown: {time.Minute, 5 * time.Minute, 10 * time.Minute},
 	wakerDown: {10 * time.Minute, 3 * time.Hour, 12 * time.Hour}, destinationDown: {time.Minute, 3 * time.Hour, 7 * 24 * time.Hour},
 	destinationGone: {time.Minute, 4 * time.Hour, 7 * 24 * time.Hour}, paused: {time.Minute, 3 * time.Hour, 7 * 24 * time.Hour},
-	rolledBack: {5 * time.Minute, time.Hour, 3 * time.Hour},
+	rolledBack: {5 * time.Minute, time.Hour, 3 * time.Hour}, destinationSlow: {time.Minute, time.Hour, 24 * time.Hour},
+	refusing: {time.Minute, 30 * time.Minute, 6 * time.Hour},
 }
 
 // window is something that lasts.

@@ -69,6 +69,8 @@ type ask struct {
 	messages []mapping.Message
 	deleted  int
 
+	disturbed bool // by a disaster
+
 	canonical string
 }
 
@@ -149,7 +151,10 @@ func (g *gate) all() []*ask {
 				cmp.Compare(a.id, b.id)); c != 0 {
 				return c
 			}
-			return cmp.Or(slices.Compare(a.about, b.about), cmp.Compare(a.content(), b.content()))
+			if c := slices.Compare(a.about, b.about); c != 0 {
+				return c
+			}
+			return cmp.Compare(a.content(), b.content()) // dear
 		})
 	}
 	return asks

@@ -9,6 +9,7 @@ import (
 
 	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/breaker"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/queue"
@@ -40,10 +41,19 @@ type books struct {
 	rejects   map[string]int // 400 answers
 	breaches  []string
 	strays    int
-	begun     map[string][]try // when the ledger saw each attempt of a delivery first
-	copies    map[string]int   // messages of a delivery beyond the one that it needs
-	unwritten map[string]int   // results that could not be written at once
-	closed    map[string]int64 // watermarks
+	begun     map[string][]try           // when the ledger saw each attempt of a delivery first
+	copies    map[string]int             // messages of a delivery beyond the one that it needs
+	unwritten map[string]int             // results that could not be written at once
+	closed    map[string]int64           // watermarks
+	tried     map[string]map[[2]int]bool // attempts at which a receiver was called
+	breakers  map[string]*breakerSeen
+	holders   map[string]*environment // who has written each owner first
+}
+
+// breakerSeen is a destination's breaker that is open, or tries whether it may close.
+type breakerSeen struct {
+	since  time.Time
+	probes map[string]bool // the deliveries that were let through since then, by id
 }
 
 // try is the beginning of an attempt.
@@ -55,6 +65,8 @@ type try struct {
 func (b *books) init() {
 	b.rows, b.attempts, b.calls, b.excuses, b.incident = map[string]standing{}, map[string]map[[2]int]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
 	b.begun, b.closed, b.copies, b.unwritten = map[string][]try{}, map[string]int64{}, map[string]int{}, map[string]int{}
+	b.holders = map[string]*environment{}
+	b.tried, b.breakers = map[string]map[[2]int]bool{}, map[string]*breakerSeen{}
 	b.gones, b.rejects, b.received, b.probes = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 }
 
@@ -72,6 +84,9 @@ func (w *world) observe(a *ask) {
 	case stepClaim, stepReclaim, stepSettle, stepRecord, stepRelease:
 	case stepAdvance:
 		w.observeWatermarks()
+		return
+	case stepMove:
+		w.observeBreakers()
 		return
 	case stepPut:
 		w.wakeWithin(w.untilNextRun())
@@ -102,10 +117,19 @@ func (w *world) observe(a *ask) {
 		}
 		if key := [2]int{now.epoch, now.attempt}; !w.attempts[called][key] {
 			w.attempts[called][key] = true
+			if before := [2]int{now.epoch, now.attempt - 1}; now.attempt > 1 && !w.attempts[called][before] && !w.relaxed(called) {
+				w.breach("attempt %d of %s has none before it: something else has spent that", now.attempt, called)
+			}
 			w.begun[called] = append(w.begun[called], try{now.epoch, now.attempt, time.Now()})
+		}
+		if w.holders[now.owner] == nil {
+			w.holders[now.owner] = a.env
 		}
 		if known {
 			w.compare(called, before, now)
+		}
+		if known && now.state == ledger.Claimed && before.owner == now.owner && now.lease.Before(before.lease) && w.holders[now.owner] != a.env {
+			w.breach("the claim of %s, which %s holds, was released by %s", called, w.holders[now.owner], a.env)
 		}
 	}
 }
@@ -124,6 +148,28 @@ func (w *world) observeProbes() {
 		}
 		called := w.deliveries[string(m.Delivery)]
 		w.probes[called] = max(w.probes[called], m.Probes)
+	}
+}
+
+// observeBreakers reads which destinations are to be left alone.
+func (w *world) observeBreakers() {
+	rows, _ := w.Tables.Items(string(topology.Registry))
+	for _, row := range rows {
+		if row["part"] != dynamodb.String("health") {
+			continue
+		}
+		id, phase := fmt.Sprint(row["row"]), breaker.Phase(textOf(row["phase"]))
+		if phase == breaker.Closed {
+			delete(w.breakers, id)
+			continue
+		}
+		if w.breakers[id] == nil {
+			w.breakers[id] = &breakerSeen{time.Now(), map[string]bool{}}
+			w.strikeQuietly(breakerOpened)
+		}
+		if phase == breaker.Probing {
+			w.breakers[id].probes[textOf(row["probe"])] = true
+		}
 	}
 }
 
@@ -162,6 +208,14 @@ func (w *world) compare(called string, before, now standing) {
 	case before.state == ledger.Claimed && now.state == ledger.Claimed && before.owner != now.owner && time.Until(before.lease) > largestSkew:
 		w.breach("the claim of %s was taken over %s before its lease ended", called, time.Until(before.lease).Round(time.Millisecond))
 	}
+}
+
+// textOf is what an attribute says; "" where there is none.
+func textOf(attribute any) string {
+	if attribute == nil {
+		return ""
+	}
+	return fmt.Sprint(attribute)
 }
 
 func (w *world) destinationOf(called string) destination {
@@ -222,7 +276,31 @@ func (w *world) called(a *ask) {
 		w.breach("%s was called for %s after it was settled as delivered", a.path, d)
 	}
 	w.spaced(d)
+	w.leftAlone(a)
+	if row := w.rows[d]; row.state == ledger.Claimed {
+		if w.tried[d] == nil {
+			w.tried[d] = map[[2]int]bool{}
+		}
+		w.tried[d][[2]int{row.epoch, row.attempt}] = true
+	}
 }
+
+// memory is how long an invocation may be behind what the breaker's row says: what an environment remembers, clocks that jump, and a read under way.
+const memory = 20 * time.Second
+
+// leftAlone holds a call to the law that an open breaker lets nobody through but probes.
+func (w *world) leftAlone(a *ask) {
+	seen := w.breakers[a.path]
+	if seen == nil || seen.probes[a.id] || a.env == nil || a.env.blindSince(memory+w.limitOf(a.function)) {
+		return
+	}
+	if inv := a.env.inv.Load(); inv != nil && inv.Deadline.Add(-w.limitOf(a.function)-memory).After(seen.since) {
+		w.breach("%s was called for %s by %s although its breaker was open since %s", a.path, w.deliveries[a.id], a.env, seen.since.Sub(w.began))
+	}
+}
+
+// limitOf is how long an invocation of a function may take.
+func (w *world) limitOf(f topology.FunctionName) time.Duration { return w.Functions[f].Timeout() }
 
 // spaced holds a call to the law that an attempt is not made before the schedule has it: a wait is shortened by its jitter and by clocks
 // that differ, and by nothing else.
@@ -267,7 +345,7 @@ func (w *world) judge() {
 	}
 	if w.stuck != "" {
 		w.breach("stuck: %s", w.stuck)
-		for _, f := range []topology.FunctionName{topology.Router, topology.Deliverer} {
+		for _, f := range w.fed() {
 			for _, held := range w.queueOf(f).Snapshot() {
 				w.breach("stuck: %v in a queue, received %s times, visible in %s", w.contents(held.Body), held.Attributes["ApproximateReceiveCount"], time.Until(held.Due))
 			}
@@ -364,6 +442,15 @@ func (w *world) judgeDelivery(called string, letters map[string][]letter) {
 	for epoch, most := range perEpoch {
 		if allowed := attemptsOf(d) + max(w.gones[called], w.probes[called]); most > allowed {
 			w.breach("%s: attempt %d in epoch %d, its schedule has %d", called, most, epoch, allowed)
+		}
+	}
+	left := w.unmet(called)
+	for _, t := range w.begun[called] {
+		if w.tried[called][[2]int{t.epoch, t.attempt}] || d.relaxed || !w.attempts[called][[2]int{t.epoch, t.attempt + 1}] {
+			continue
+		}
+		if left--; left < 0 {
+			w.breach("%s: attempt %d in epoch %d was followed by another, and nobody was called", called, t.attempt, t.epoch)
 		}
 	}
 	if known && row.state != ledger.Delivered && row.state != ledger.Dead && len(letters[called]) == 0 {

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +23,12 @@ var (
 	only    = flag.String("only", "", "the disasters of the seed that strike, by their keys; empty: all; none: none")
 	replays = flag.Int("replays", defaultReplays, "how many seeds TestSeedsReplay plays twice")
 )
+
+// TestMain lets garbage lie for longer: worlds are small, and there are many of them.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 // mostFailures is how many seeds may fail before the others are left out: one is enough to look at.
 const mostFailures = 5

@@ -41,9 +41,24 @@ type environment struct {
 	mu     sync.Mutex
 	rand   *rand.Rand
 	tokens int
+	blind  time.Time // when it last could not read how destinations fare
 
 	listener *inmem.Listener
 	serve    sync.Once
+}
+
+// blinded notes that the environment has not learnt how destinations fare: it lets deliveries pass then.
+func (e *environment) blinded() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.blind = time.Now()
+}
+
+// blindSince tells whether that has happened within a time.
+func (e *environment) blindSince(d time.Duration) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.blind.IsZero() && time.Since(e.blind) < d
 }
 
 // String gives "deliverer#2".
@@ -131,10 +146,17 @@ func (c client) Do(r *http.Request) (*http.Response, error) {
 	a := &ask{kind: wire, function: c.env.function, env: c.env, inv: inv, service: services[service], operation: operation, body: body}
 	a.step = stepOf(a)
 	a.about = c.env.world.about(body)
-	if err := c.env.world.gate.wait(r.Context(), a); err != nil {
+	err = c.env.world.gate.wait(r.Context(), a)
+	if err == nil {
+		err = a.err
+	}
+	if healthStep := slices.Contains(healthSteps, a.step); healthStep && (err != nil || a.response.StatusCode >= http.StatusInternalServerError || a.disturbed) {
+		c.env.blinded()
+	}
+	if err != nil {
 		return nil, err
 	}
-	return a.response, a.err
+	return a.response, nil
 }
 
 // direct carries requests of those who are not simulated: operators and the set-up.
@@ -205,6 +227,21 @@ func failure(a *ask, throttled bool) *http.Response {
 		code = "com.amazonaws.sqs#InternalFailure"
 	}
 	return answerWith(status, fmt.Appendf(nil, `{"__type":%q,"message":"simulated"}`, code))
+}
+
+// refusal is the answer of an account that does not permit PartiQL, for the whole call or for each statement.
+func refusal(a *ask, whole bool) *http.Response {
+	if whole {
+		return answerWith(http.StatusBadRequest, []byte(`{"__type":"com.amazonaws.dynamodb.v20120810#AccessDeniedException","message":"simulated"}`))
+	}
+	var document struct{ Statements []json.RawMessage }
+	_ = json.Unmarshal(a.body, &document)
+	responses := make([]json.RawMessage, len(document.Statements))
+	for i := range responses {
+		responses[i] = json.RawMessage(`{"Error":{"Code":"AccessDenied","Message":"simulated"}}`)
+	}
+	body, _ := json.Marshal(map[string]any{"Responses": responses})
+	return answerWith(http.StatusOK, body)
 }
 
 // lists names where an operation on several things keeps them.
@@ -342,7 +379,17 @@ const (
 	stepScan      = "scan"
 	stepRegistry  = "read registry"
 	stepDisable   = "disable destination"
+	stepHealth    = "read breakers"
+	stepProbe     = "read breaker"
+	stepCount     = "count results"
+	stepMove      = "move breaker"
+	stepPace      = "read pace"
+	stepLate      = "count late answers"
+	stepPassOn    = "pass on to the slow lane"
 )
+
+// healthSteps are those of the breaker.
+var healthSteps = []string{stepHealth, stepProbe, stepCount, stepMove}
 
 // stepOf tells what a request is for.
 func stepOf(a *ask) string {
@@ -375,7 +422,9 @@ func stepOf(a *ask) string {
 		case has("SET #state = :state, #code"):
 			return stepSettle
 		}
-		return stepDisable
+		return registryStepOf(has)
+	case "GetItem":
+		return stepProbe
 	case "DeleteItem":
 		return stepDelete
 	case "BatchGetItem":
@@ -393,6 +442,10 @@ func stepOf(a *ask) string {
 			return stepMarks
 		case has(`"parked#`):
 			return stepParked
+		case has(`"health"`):
+			return stepHealth
+		case has(`"pace"`):
+			return stepPace
 		case has(`"registry"`):
 			return stepRegistry
 		}
@@ -405,6 +458,18 @@ func stepOf(a *ask) string {
 	return sendStepOf(a, has)
 }
 
+func registryStepOf(has func(string) bool) string {
+	switch {
+	case has(`"pace"`):
+		return stepLate
+	case has(`"health"`) && has(`"phase"`):
+		return stepMove
+	case has(`"health"`):
+		return stepCount
+	}
+	return stepDisable
+}
+
 func sendStepOf(a *ask, has func(string) bool) string {
 	switch {
 	case a.operation != "SendMessageBatch":
@@ -413,8 +478,10 @@ func sendStepOf(a *ask, has func(string) bool) string {
 		return stepBury
 	case has(`/ingress-dlq"`):
 		return stepRefuse
-	case has(`/ingress"`) && a.function == topology.Deliverer:
+	case has(`/ingress"`) && a.function != topology.Router:
 		return stepNotice
+	case has(`/deliveries-slow"`) && a.function == topology.Deliverer:
+		return stepPassOn
 	case has(`/ingress"`) || has(`"waybill"`) || has(`"waybill-held"`):
 		return stepResend
 	case a.function == topology.Router:
@@ -426,6 +493,9 @@ func sendStepOf(a *ask, has func(string) bool) string {
 	}
 	return stepSuccessor
 }
+
+// destinationRow is the key of a destination's row in the registry.
+var destinationRow = regexp.MustCompile(`"row":\{"S":"([^"]+)"\}`)
 
 var bucket = regexp.MustCompile(`"(\d{4}-\d\d-\d\dT\d\d#\d|parked#[^"]+|marks#\d|progress)"`)
 
@@ -446,6 +516,9 @@ func (w *world) about(text []byte) []string {
 				found = append(found, name)
 			}
 		}
+	}
+	if m := destinationRow.FindSubmatch(text); m != nil && len(found) == 0 {
+		found = append(found, string(m[1]))
 	}
 	return found
 }

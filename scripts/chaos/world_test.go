@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"regexp"
 	"slices"
@@ -67,11 +68,13 @@ type world struct {
 	server   *http.Server
 	began    time.Time
 
-	mu        sync.Mutex
-	started   map[topology.FunctionName]int
-	listeners []*inmem.Listener
-	logged    []string // of this step
+	mu         sync.Mutex
+	started    map[topology.FunctionName]int
+	listeners  []*inmem.Listener
+	logged     []string       // of this step
+	unmetCalls map[string]int // requests at receivers that were given up before their turn, by delivery id
 
+	declared     topology.Topology
 	names        []name
 	deliveries   map[string]string // name by id
 	destinations []destination
@@ -114,8 +117,9 @@ func play(t *testing.T, seed uint64, m mask, b *bug, telling bool) result {
 func newWorld(t *testing.T, seed uint64, m mask, b *bug, telling bool) *world {
 	w := &world{
 		t: t, seed: seed, dice: dice(seed), mask: m, bug: b, gate: newGate(), began: time.Now(), started: map[topology.FunctionName]int{},
-		deliveries: map[string]string{},
+		deliveries: map[string]string{}, unmetCalls: map[string]int{},
 	}
+	w.declared = w.topology()
 	w.conductor.init(telling)
 	w.books.init()
 	w.scenario()
@@ -127,7 +131,7 @@ func newWorld(t *testing.T, seed uint64, m mask, b *bug, telling bool) *world {
 	w.receiver = receiver.New(receiver.Options{Answer: decided, OnReceived: func(r receiver.Request) { w.auditor.OnReceived(r.ID, r.Status, r.Digest) }})
 	w.server = &http.Server{Handler: w, ReadHeaderTimeout: time.Minute}
 	cfg := system.Config{
-		Topology: w.topology(), Destinations: document, Logger: slog.New(slog.DiscardHandler), Stopped: true,
+		Topology: w.declared, Destinations: document, Logger: slog.New(slog.DiscardHandler), Stopped: true,
 		Queues: sqs.Options{Seed: seed + 1, OnSend: w.sent},
 		Client: func(e *awslocal.Endpoint) aws.HTTPClient { return direct{e} },
 		Parts:  w.parts, Source: w.source,
@@ -163,7 +167,11 @@ func (w *world) scenario() {
 		})
 	}
 	large := r.IntN(40) == 0
-	for i := range 1 + r.IntN(4) {
+	events := 1 + r.IntN(4)
+	if !large && r.IntN(10) == 0 {
+		events += w.drawBurst(r)
+	}
+	for i := range events {
 		id := fmt.Sprintf("event-%c", 'a'+i)
 		w.events = append(w.events, id)
 		size := 0
@@ -202,9 +210,26 @@ func (w *world) scenario() {
 		}
 	}
 	w.calm = w.began.Add(time.Duration(1+r.IntN(5)) * time.Hour)
+	for _, v := range w.windows { // the burst's
+		w.calm = later(w.calm, v.to)
+	}
 	for i := range r.IntN(4) {
 		w.drawWindow(i, large)
 	}
+}
+
+// drawBurst has many events meet an outage of the first destination at once: enough for its breaker to open, or for the slow lane. It gives how many.
+func (w *world) drawBurst(r *rand.Rand) int {
+	w.destinations = w.destinations[:2]
+	what := []string{destinationDown, destinationDown, destinationSlow}[r.IntN(3)]
+	v := &window{what: what, target: w.destinations[0].id, how: []string{failing, resetting, hanging, throttling}[r.IntN(4)], from: w.began}
+	v.to = v.from.Add(time.Minute + time.Duration(r.Int64N(int64(2*time.Hour))))
+	more := 8 + r.IntN(5)
+	if key := keyOf(burst); w.mask.lets(key) {
+		w.at(0, "", func() { w.strike(burst, key); w.tell("%s %s begins, until %s", what, v.target, v.to.Sub(w.began)) })
+		w.windows = append(w.windows, v)
+	}
+	return more
 }
 
 // drawWindow draws something that lasts, or happens once.
@@ -365,8 +390,15 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	address, _ := r.Context().Value(http.LocalAddrContextKey).(fmt.Stringer)
-	a := &ask{kind: call, function: topology.Deliverer, env: w.environmentAt(address), path: strings.TrimPrefix(r.URL.Path, "/"), id: r.Header.Get("webhook-id")}
+	env := w.environmentAt(address)
+	if env == nil {
+		panic(http.ErrAbortHandler)
+	}
+	a := &ask{kind: call, function: env.function, env: env, path: strings.TrimPrefix(r.URL.Path, "/"), id: r.Header.Get("webhook-id")}
 	if w.gate.wait(r.Context(), a) != nil {
+		w.mu.Lock()
+		w.unmetCalls[a.id]++
+		w.mu.Unlock()
 		panic(http.ErrAbortHandler)
 	}
 	if a.hang {
@@ -387,6 +419,19 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Retry-After", fmt.Sprint(int(a.wait/time.Second)))
 	}
 	w.receiver.ServeHTTP(rw, r)
+}
+
+// unmet is how many calls for a delivery were given up before any receiver has met them.
+func (w *world) unmet(called string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for id, times := range w.unmetCalls {
+		if w.deliveries[id] == called {
+			n += times
+		}
+	}
+	return n
 }
 
 // statusHeader carries the decision to the receiver.
