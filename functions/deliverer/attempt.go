@@ -115,6 +115,8 @@ func (d *work) deliver(ctx context.Context, jobs []*job, outcomes []error) {
 	var ready []*job
 	flush := time.NewTimer(d.cfg.FlushAfter)
 	defer flush.Stop()
+	late := d.watch(jobs)
+	defer late.stop()
 	for {
 		select {
 		case r, open := <-results:
@@ -124,6 +126,7 @@ func (d *work) deliver(ctx context.Context, jobs []*job, outcomes []error) {
 			}
 			r.job.result = r.Result
 			r.job.endSpan()
+			late.answered(r.job)
 			d.tellOfResult(r.job)
 			if ready = append(ready, r.job); len(ready) == 1 {
 				flush.Reset(d.cfg.FlushAfter)
@@ -131,6 +134,8 @@ func (d *work) deliver(ctx context.Context, jobs []*job, outcomes []error) {
 		case <-flush.C:
 			d.finish(ctx, ready, outcomes)
 			ready = nil
+		case <-late.due():
+			late.tell(ctx)
 		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/pace"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/telemetry"
@@ -68,6 +69,11 @@ type Config struct {
 	Secrets Secrets
 	// Breaker keeps deliveries from destinations that fail; nil: every delivery is tried when it is due.
 	Breaker *breaker.Breaker
+	// Pace learns which destinations answer slowly. nil: nobody does.
+	Pace *pace.Pace
+	// SlowLane takes deliveries to these before they are claimed, so that others do not wait behind them; it needs Pace. nil, as in the function that works
+	// on the slow lane: all deliveries are made here.
+	SlowLane queue.Sender
 	// Notices takes events of our own, for the ingress queue: that a destination was disabled. nil: none.
 	Notices queue.Sender
 	// Objective is the time from acceptance to delivery that counts as good. Default one minute.
@@ -105,6 +111,7 @@ func New(cfg Config) (*Deliverer, error) {
 	missing("Disabler", cfg.Disabler == nil)
 	missing("Headroom", cfg.Headroom <= 0)
 	missing("LongestPark", cfg.LongestPark <= 0)
+	missing("Pace", cfg.Pace == nil && cfg.SlowLane != nil)
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
@@ -135,6 +142,7 @@ type job struct {
 	span        *tracing.Span // of the attempt
 	breaker     breaker.Decision
 	buried      string // why it was given up without an attempt
+	passedOn    bool   // to the slow lane
 }
 
 // Deliver is a batch.Func: it gives one outcome for each record, in order.

@@ -42,7 +42,13 @@ func (d *work) gate(ctx context.Context, set *registry.Set, j *job, held *sendin
 		}
 	}
 	j.destination = destination
-	return d.healthy(ctx, j, held)
+	if pass, err := d.healthy(ctx, j, held); !pass || err != nil {
+		return false, err
+	}
+	if d.slow(ctx, j) {
+		return false, d.passOn(j, held)
+	}
+	return true, nil
 }
 
 // lookAgain asks for a destination that is not in the set at hand: the router may have read newer destinations than this environment.
@@ -101,8 +107,8 @@ func (d *Deliverer) bury(j *job, reason string, held *sendings) error {
 
 // sendings collects messages that must be durable before their jobs are acknowledged.
 type sendings struct {
-	deliveries, deadLetters sendList
-	room                    roomList
+	deliveries, slowLane, deadLetters sendList
+	room                              roomList
 }
 
 // roomList is the part of sendings for the waiting room.
@@ -131,7 +137,7 @@ func (d *Deliverer) send(ctx context.Context, s *sendings, sent func(j *job, err
 	for _, part := range []struct {
 		to   queue.Sender
 		list *sendList
-	}{{d.cfg.Deliveries, &s.deliveries}, {d.cfg.DeadLetters, &s.deadLetters}} {
+	}{{d.cfg.Deliveries, &s.deliveries}, {d.cfg.SlowLane, &s.slowLane}, {d.cfg.DeadLetters, &s.deadLetters}} {
 		if len(part.list.messages) == 0 {
 			continue
 		}

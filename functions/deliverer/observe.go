@@ -63,7 +63,11 @@ func (d *Deliverer) count(ctx context.Context, j *job) {
 
 // countHeld publishes what has become, without an attempt, of a delivery that is durable elsewhere now.
 func (d *Deliverer) countHeld(ctx context.Context, j *job) {
-	if j.buried == "" {
+	switch {
+	case j.passedOn:
+		telemetry.From(ctx).Count(telemetry.PassedOn, 1)
+		return
+	case j.buried == "":
 		d.countParked(ctx, j)
 		return
 	}

@@ -17,7 +17,7 @@ func metrics(cfg config.Function, p Parts) (*telemetry.Emitter, error) {
 	if p.Metrics == nil {
 		return nil, nil
 	}
-	return telemetry.New(telemetry.Config{Service: cfg.Service, Function: string(cfg.Function.Name), Writer: p.Metrics, RequestID: requestID})
+	return telemetry.New(telemetry.Config{Service: cfg.Service, Function: string(cfg.Function.Publishes()), Writer: p.Metrics, RequestID: requestID})
 }
 
 func requestID(ctx context.Context) string {

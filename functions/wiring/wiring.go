@@ -34,6 +34,8 @@ import (
 	"github.com/waybillhq/waybill/shared/egress"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/ledger/dynamo"
+	"github.com/waybillhq/waybill/shared/pace"
+	pacedynamo "github.com/waybillhq/waybill/shared/pace/dynamo"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/queue/sqs"
 	"github.com/waybillhq/waybill/shared/registry"
@@ -154,11 +156,15 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if dial == nil {
 		dial = egress.NewGuard(cfg.EgressAllow).DialContext
 	}
+	speed, slowLane, err := lanes(cfg, p, queues)
+	if err != nil {
+		return nil, err
+	}
 	d, err := deliverer.New(deliverer.Config{
 		Destinations: destinations, Ledger: books,
 		Adapter:    observed(downstream.Mux{registry.TypeWebhook: webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})}, p.OnAttempt),
 		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter], Notices: queues[topology.Ingress],
-		Room: waitingRoom, Disabler: destinations, Secrets: keys, Breaker: health, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
+		Room: waitingRoom, Disabler: destinations, Secrets: keys, Breaker: health, Pace: speed, SlowLane: slowLane, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
 		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark,
 		Now: p.Now, Random: p.Random, Logger: p.Logger,
 	})
@@ -204,6 +210,19 @@ func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
 	}))), nil
 }
 
+// lanes knows which destinations are slow, by rows in the registry's table, and the queue of the slow lane; none for the function that works on it.
+func lanes(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Queue) (*pace.Pace, queue.Sender, error) {
+	store, err := pacedynamo.New(dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Registry])
+	if err != nil {
+		return nil, nil, err
+	}
+	speed, err := pace.New(pace.Config{Store: store, Now: p.Now, OnProblem: func(err error) { p.Logger.Warn("pace", telemetry.Error(err)) }})
+	if err != nil || cfg.Function.Source.Queue == topology.DeliveriesSlow {
+		return speed, nil, err
+	}
+	return speed, queues[topology.DeliveriesSlow], nil
+}
+
 // permits lets go of what is parked for destinations that may receive, as fast as those that have just recovered can bear. Those that do not exist any more
 // may: the deliverer makes dead letters of what they have left.
 type permits struct {
@@ -232,8 +251,10 @@ func health(cfg config.Function, p Parts) (*breaker.Breaker, error) {
 	}
 	limits := cfg.Topology.Limits
 	rules := breaker.Rules{ClockSkew: limits.ClockSkew, LongestDelay: limits.LongestDelay}
-	if f, ok := cfg.Topology.Function(topology.Deliverer); ok {
-		rules.ProbeFor = f.Timeout + 2*limits.ClockSkew
+	for _, f := range cfg.Topology.Functions {
+		if f.Source.Queue.Delivers() {
+			rules.ProbeFor = max(rules.ProbeFor, f.Timeout+2*limits.ClockSkew)
+		}
 	}
 	if f, ok := cfg.Topology.Function(topology.Waker); ok {
 		rules.RampEvery = f.Every

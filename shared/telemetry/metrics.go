@@ -27,6 +27,7 @@ const (
 	Delivered
 	Retried
 	Parked
+	PassedOn
 	Dead
 	GivenUp
 	DestinationDisabled
@@ -115,6 +116,7 @@ var table = [metrics]Definition{
 	Delivered:           {Name: "Delivered", Unit: Count, Meaning: "attempts that the destination accepted"},
 	Retried:             {Name: "Retried", Unit: Count, Meaning: "failed attempts that have a next one"},
 	Parked:              {Name: "Parked", Unit: Count, Meaning: "deliveries put aside until their destination may receive again"},
+	PassedOn:            {Name: "PassedOn", Unit: Count, Meaning: "deliveries passed on to the slow lane, because their destination takes long to answer"},
 	Dead:                {Name: "Dead", Unit: Count, Meaning: "deliveries sent to the dead-letter queue, whatever the reason"},
 	GivenUp:             {Name: "GivenUp", Unit: Count, Meaning: "those of Dead that had used up all attempts, their age or their time of being held"},
 	DestinationDisabled: {Name: "DestinationDisabled", Unit: Count, Meaning: "destinations disabled because they answered 410"},

@@ -130,8 +130,12 @@ const (
 // taken as they are: give the topology that is deployed, with what its operator chose.
 func (t Topology) Alarms(concurrency func(Function) int) []Alarm {
 	var all []Alarm
+	watched := map[QueueName]bool{}
 	for _, q := range t.Queues {
-		all = append(all, t.deadLetterAlarms(q)...)
+		if !watched[q.DeadLetter] {
+			all = append(all, t.deadLetterAlarms(q)...)
+		}
+		watched[q.DeadLetter] = true
 	}
 	for _, f := range t.Functions {
 		all = append(all, t.sourceAlarms(f)...)
@@ -155,14 +159,14 @@ func (t Topology) Alarms(concurrency func(Function) int) []Alarm {
 	return all
 }
 
-// deadLetterAlarms watch a dead-letter queue, once for the queue whose dead letters it takes.
+// deadLetterAlarms watch a dead-letter queue, once, for the first of the queues whose dead letters it takes.
 func (t Topology) deadLetterAlarms(source Queue) []Alarm {
 	dead, ok := t.Queue(source.DeadLetter)
 	if !ok {
 		return nil
 	}
 	page := IngressDeadLetters
-	if source.Name == Deliveries {
+	if source.Name.Delivers() {
 		page = DeliveriesDeadLetters
 	}
 	name := "queue-" + string(dead.Name)
@@ -194,7 +198,7 @@ func (t Topology) sourceAlarms(f Function) []Alarm {
 	page, queue, function := IngressBacklog, "queue-"+string(f.Source.Queue), "function-"+string(f.Name)
 	age, oldest := "ApproximateAgeOfOldestMessage", t.Limits.LatencyObjective
 	why := "everything that arrives is later than the objective, for five minutes on end; producers may set no group, so that all messages count"
-	if f.Source.Queue == Deliveries {
+	if f.Source.Queue.Delivers() {
 		page = DeliveriesBacklog
 		age, oldest = "ApproximateAgeOfOldestMessageInQuietGroups", t.Limits.LongestDelay+t.Limits.LatencyObjective
 		why = "a retry may lie there for the longest delay by plan, and then has the objective's time; groups that flood the queue wait by design and do not count"
@@ -265,6 +269,9 @@ func functionAlarms(f Function, concurrency int) []Alarm {
 			Why:     "90 % of what the queue may ask for, without a pause for a quarter of an hour, is a load that is here to stay and not a burst",
 			Silence: silentWhenIdle,
 		})
+	}
+	if f.As != "" {
+		return all // what it publishes itself is watched under that name
 	}
 	own := func(metric string) Signal {
 		return Signal{Namespace: Custom, Name: metric, Statistic: "Sum", Function: f.Name}

@@ -8,6 +8,7 @@
 package topology
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -17,10 +18,11 @@ type QueueName string
 
 // The queues.
 const (
-	Ingress              QueueName = "ingress"        // producers put events here
-	IngressDeadLetter    QueueName = "ingress-dlq"    // messages that are no event, and poison
-	Deliveries           QueueName = "deliveries"     // one message per delivery that is due within 15 minutes
-	DeliveriesDeadLetter QueueName = "deliveries-dlq" // deliveries that need a human
+	Ingress              QueueName = "ingress"         // producers put events here
+	IngressDeadLetter    QueueName = "ingress-dlq"     // messages that are no event, and poison
+	Deliveries           QueueName = "deliveries"      // one message per delivery that is due within 15 minutes
+	DeliveriesSlow       QueueName = "deliveries-slow" // the slow lane: deliveries to destinations that take long to answer
+	DeliveriesDeadLetter QueueName = "deliveries-dlq"  // deliveries that need a human, of both
 )
 
 // TableName names a table within the topology.
@@ -40,6 +42,7 @@ type FunctionName string
 const (
 	Router    FunctionName = "router"
 	Deliverer FunctionName = "deliverer"
+	SlowLane  FunctionName = "slowlane" // the deliverer again, for DeliveriesSlow, so that others do not wait behind slow destinations
 	Waker     FunctionName = "waker"
 )
 
@@ -131,6 +134,7 @@ type Mapping struct {
 // Function declares a Lambda function: fed by a queue, or run by the clock.
 type Function struct {
 	Name          FunctionName
+	As            FunctionName // the function whose code it runs, and under whose name it publishes metrics; "": its own
 	Timeout       time.Duration
 	MemoryMB      int
 	Source        Mapping       // zero: none
@@ -184,6 +188,7 @@ func New(profile Profile) Topology {
 			{Name: Ingress, DeadLetter: IngressDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
 			{Name: IngressDeadLetter, Retention: 14 * day},
 			{Name: Deliveries, DeadLetter: DeliveriesDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
+			{Name: DeliveriesSlow, DeadLetter: DeliveriesDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
 			{Name: DeliveriesDeadLetter, Retention: 14 * day},
 		},
 		Tables: []Table{
@@ -210,6 +215,7 @@ func New(profile Profile) Topology {
 				Source: Mapping{Queue: Deliveries, BatchSize: size, Window: window, MaximumConcurrency: 250},
 				Queues: []QueueAccess{
 					{Deliveries, []Operation{SendMessage, ChangeMessageVisibility}},
+					{DeliveriesSlow, []Operation{SendMessage}},
 					{DeliveriesDeadLetter, []Operation{SendMessage}},
 					{Ingress, []Operation{SendMessage}}, // events of its own: a destination was disabled
 				},
@@ -221,6 +227,23 @@ func New(profile Profile) Topology {
 				Secrets: true,
 				// Every retry of a delivery is another hop of the same chain; the schedule and the age limit end it.
 				RecursiveLoop: true,
+			},
+			{
+				// Its invocations take as long as the slowest destinations, whatever the profile.
+				Name: SlowLane, As: Deliverer, Timeout: 60 * time.Second, MemoryMB: 512,
+				Source: Mapping{Queue: DeliveriesSlow, BatchSize: 10, MaximumConcurrency: 100},
+				Queues: []QueueAccess{
+					{DeliveriesSlow, []Operation{SendMessage, ChangeMessageVisibility}},
+					{Deliveries, []Operation{SendMessage}},
+					{DeliveriesDeadLetter, []Operation{SendMessage}},
+					{Ingress, []Operation{SendMessage}},
+				},
+				Tables: []TableAccess{
+					{Ledger, []Operation{BatchGetItem, UpdateItem, PartiQLInsert, PartiQLUpdate}},
+					{Waiting, []Operation{BatchWriteItem}},
+					{Registry, []Operation{GetItem, Query, UpdateItem}},
+				},
+				Secrets: true, RecursiveLoop: true,
 			},
 			{
 				Name: Waker, Timeout: 50 * time.Second, MemoryMB: 512, Every: time.Minute,
@@ -251,6 +274,9 @@ func New(profile Profile) Topology {
 	}
 }
 
+// Publishes is the name under which a function publishes its metrics.
+func (f Function) Publishes() FunctionName { return cmp.Or(f.As, f.Name) }
+
 // Queue finds a queue by name.
 func (t Topology) Queue(name QueueName) (Queue, bool) {
 	for _, q := range t.Queues {
@@ -270,6 +296,9 @@ func (t Topology) Table(name TableName) (Table, bool) {
 	}
 	return Table{}, false
 }
+
+// Delivers tells whether a queue holds deliveries to be made: the deliveries queue and the slow lane.
+func (n QueueName) Delivers() bool { return n == Deliveries || n == DeliveriesSlow }
 
 // Function finds a function by name.
 func (t Topology) Function(name FunctionName) (Function, bool) {

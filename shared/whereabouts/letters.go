@@ -290,7 +290,7 @@ func (r *run) readDepths(ctx context.Context) {
 	if r.cfg.Queues == nil {
 		return
 	}
-	for _, name := range []topology.QueueName{topology.Ingress, topology.IngressDeadLetter, topology.Deliveries, topology.DeliveriesDeadLetter} {
+	for _, name := range []topology.QueueName{topology.Ingress, topology.IngressDeadLetter, topology.Deliveries, topology.DeliveriesSlow, topology.DeliveriesDeadLetter} {
 		url := r.cfg.URLs[name]
 		if url == "" {
 			continue

@@ -128,7 +128,7 @@ func count(r *load.Rig, counts awslocal.Counts, before map[topology.TableName]lo
 		s := r.System.Mappings[name].Stats()
 		return float64(s.Receives - s.EmptyReceives + s.Deletes)
 	}
-	fair := sent + polled(topology.Deliverer)
+	fair := sent + polled(topology.Deliverer) + polled(topology.SlowLane)
 	u.FairRequests = fair / n
 	u.SQSRequests = (n/producerBatch + polled(topology.Router) + fair) / n
 	for name := range r.System.Mappings {

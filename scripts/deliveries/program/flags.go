@@ -156,7 +156,7 @@ func (o *options) places(tables map[topology.TableName]*string, lookup config.Lo
 }
 
 func queueNames() []topology.QueueName {
-	return []topology.QueueName{topology.Ingress, topology.IngressDeadLetter, topology.Deliveries, topology.DeliveriesDeadLetter}
+	return []topology.QueueName{topology.Ingress, topology.IngressDeadLetter, topology.Deliveries, topology.DeliveriesSlow, topology.DeliveriesDeadLetter}
 }
 
 // list collects the values of a flag that can be repeated.

@@ -47,6 +47,7 @@ func (a *Auditor) judge(accepted []*message, deliveries []*entry, before reading
 		books: Books{HTTPAttempts: a.attempts, unexpected: a.unexpected.clone()},
 	}
 	s.readDeliveries(held, topology.Deliveries)
+	s.readDeliveries(held, topology.DeliveriesSlow)
 	s.readDeliveries(held, topology.DeliveriesDeadLetter)
 	s.readRows()
 	s.auditEvents(accepted, s.readIngress(held, topology.Ingress), s.readIngress(held, topology.IngressDeadLetter))

@@ -192,7 +192,7 @@ func (a *Auditor) OnSend(queue string, m sqs.Message) {
 	switch topology.QueueName(queue) {
 	case topology.Ingress:
 		a.onIngress(m)
-	case topology.Deliveries:
+	case topology.Deliveries, topology.DeliveriesSlow:
 		a.onDelivery(m)
 	}
 }

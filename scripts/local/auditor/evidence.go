@@ -123,7 +123,7 @@ func (s *audit) readDeliveries(held map[string][]sqs.Held, queue topology.QueueN
 		}
 		size := len(h.Body)
 		m.Event = events.Event{}
-		if queue == topology.Deliveries {
+		if queue.Delivers() {
 			f.messages = append(f.messages, m)
 			continue
 		}

@@ -333,7 +333,7 @@ func (s *System) apply(ctx context.Context, cfg Config) error {
 
 func (s *System) createFunctions(cfg Config) error {
 	assemblies := map[topology.FunctionName]wiring.Assembly{
-		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer, topology.Waker: wiring.Waker,
+		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer, topology.SlowLane: wiring.Deliverer, topology.Waker: wiring.Waker,
 	}
 	parts := wiring.Parts{OnAttempt: cfg.OnAttempt, Dial: cfg.Dial, Metrics: cfg.Metrics}
 	if cfg.Traces != nil {

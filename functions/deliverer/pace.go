@@ -1,0 +1,77 @@
+package deliverer
+
+import (
+	"context"
+	"time"
+)
+
+// slow says that a delivery belongs to the slow lane. A probe is made here: there is one at a time, and the breaker waits for what comes of it.
+func (d *work) slow(ctx context.Context, j *job) bool {
+	return d.cfg.SlowLane != nil && !j.breaker.Probe && d.cfg.Pace.Slow(ctx, j.message.Destination)
+}
+
+// passOn adds the message, as it is, to what must be on the slow lane before it is acknowledged here. Nothing was claimed: a copy of it that is received in both
+// lanes is claimed once.
+func (d *work) passOn(j *job, held *sendings) error {
+	message, err := d.sending(j, j.message, 0)
+	if err != nil {
+		return err
+	}
+	j.passedOn = true
+	held.slowLane.add(j, message)
+	return nil
+}
+
+// lateness notices calls that take long while they are under way.
+type lateness struct {
+	*work
+	pending map[*job]struct{}
+	timer   *time.Timer
+}
+
+// watch begins with the calls of jobs. stop must be called in the end.
+func (d *work) watch(jobs []*job) *lateness {
+	l := &lateness{work: d}
+	if d.cfg.Pace == nil {
+		return l
+	}
+	l.timer, l.pending = time.NewTimer(d.cfg.Pace.Patience()), make(map[*job]struct{}, len(jobs))
+	for _, j := range jobs {
+		l.pending[j] = struct{}{}
+	}
+	return l
+}
+
+func (l *lateness) stop() {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+}
+
+// due is when to call tell.
+func (l *lateness) due() <-chan time.Time {
+	if l.timer == nil {
+		return nil
+	}
+	return l.timer.C
+}
+
+// answered notes a result.
+func (l *lateness) answered(j *job) {
+	if _, quick := l.pending[j]; quick {
+		delete(l.pending, j)
+		l.cfg.Pace.Quick(j.message.Destination)
+	}
+}
+
+// tell tells all environments of the calls that have had no result so far.
+func (l *lateness) tell(ctx context.Context) {
+	late := map[string]int{}
+	for j := range l.pending {
+		late[j.message.Destination]++
+	}
+	clear(l.pending)
+	if len(late) > 0 {
+		l.cfg.Pace.Late(ctx, late)
+	}
+}
