@@ -25,7 +25,7 @@ func (d *work) passOn(j *job, held *sendings) error {
 // lateness notices calls that take long while they are under way.
 type lateness struct {
 	*work
-	pending map[*job]struct{}
+	pending map[*job]bool // calls without a result, and whether they were told of
 	timer   *time.Timer
 }
 
@@ -35,9 +35,9 @@ func (d *work) watch(jobs []*job) *lateness {
 	if d.cfg.Pace == nil {
 		return l
 	}
-	l.timer, l.pending = time.NewTimer(d.cfg.Pace.Patience()), make(map[*job]struct{}, len(jobs))
+	l.timer, l.pending = time.NewTimer(d.cfg.Pace.Patience()), make(map[*job]bool, len(jobs))
 	for _, j := range jobs {
-		l.pending[j] = struct{}{}
+		l.pending[j] = false
 	}
 	return l
 }
@@ -58,20 +58,22 @@ func (l *lateness) due() <-chan time.Time {
 
 // answered notes a result.
 func (l *lateness) answered(j *job) {
-	if _, quick := l.pending[j]; quick {
-		delete(l.pending, j)
+	if late, is := l.pending[j]; is && !late {
 		l.cfg.Pace.Quick(j.message.Destination)
 	}
+	delete(l.pending, j)
 }
 
-// tell tells all environments of the calls that have had no result so far.
+// tell tells all environments of the calls that have had no result so far, and does so again as long as there are any: what a destination holds is
+// invocations for a time.
 func (l *lateness) tell(ctx context.Context) {
 	late := map[string]int{}
 	for j := range l.pending {
 		late[j.message.Destination]++
+		l.pending[j] = true
 	}
-	clear(l.pending)
 	if len(late) > 0 {
 		l.cfg.Pace.Late(ctx, late)
+		l.timer.Reset(l.cfg.Pace.Patience())
 	}
 }

@@ -14,6 +14,7 @@ func TestLogicalIDsOfWhatHoldsSomethingStay(t *testing.T) {
 		"network/address-2":                "networkaddress2EC9BC331",
 		"network/logs/Resource":            "networklogs0625ADE3",
 		"queue-deliveries-dlq/Resource":    "queuedeliveriesdlq0B4B4F6C",
+		"queue-deliveries-slow/Resource":   "queuedeliveriesslow29DA4102",
 		"queue-deliveries/Resource":        "queuedeliveriesFA75486A",
 		"queue-ingress-dlq/Resource":       "queueingressdlqA501D768",
 		"queue-ingress/Resource":           "queueingressEABA1DE6",
@@ -22,6 +23,7 @@ func TestLogicalIDsOfWhatHoldsSomethingStay(t *testing.T) {
 		"table-waiting/Resource":           "tablewaitingEF95FFCD",
 		"function-deliverer/logs/Resource": "functiondelivererlogs60540EB8",
 		"function-router/logs/Resource":    "functionrouterlogs0E48737E",
+		"function-slowlane/logs/Resource":  "functionslowlanelogs1F462BFC",
 		"function-waker/logs/Resource":     "functionwakerlogs37346513",
 	}
 	stateful := map[string]bool{

@@ -110,7 +110,7 @@ func TestWrongOptionsAreSaidAtOnce(t *testing.T) {
 				topology.Deliverer: {ReservedConcurrency: 249},
 			}},
 			[]string{
-				"functions: there is no function nobody: name one of [router deliverer waker]", "functions.waker: no queue feeds it", "functions.router: maximumConcurrency and pollers exclude each other",
+				"functions: there is no function nobody: name one of [router deliverer waker slowlane]", "functions.waker: no queue feeds it", "functions.router: maximumConcurrency and pollers exclude each other",
 				"functions.router.pollers: from 1 to 3000, must begin between 2 and 200", "functions.deliverer.reservedConcurrency: 249, must be at least the 250 that its source can ask for",
 			},
 		},

@@ -20,14 +20,15 @@ func lookup(variables map[string]string) config.Lookup {
 func complete() map[string]string {
 	return map[string]string{
 		"WAYBILL_PROFILE": "high-volume", "WAYBILL_DESTINATIONS_FILE": "destinations.json",
-		"WAYBILL_QUEUE_DELIVERIES_URL":     "https://sqs.eu-west-1.amazonaws.com/1/deliveries",
-		"WAYBILL_QUEUE_DELIVERIES_DLQ_URL": "https://sqs.eu-west-1.amazonaws.com/1/dead",
-		"WAYBILL_QUEUE_INGRESS_URL":        "https://sqs.eu-west-1.amazonaws.com/1/ingress",
-		"WAYBILL_TABLE_LEDGER":             "ledger-1",
-		"WAYBILL_TABLE_WAITING":            "waiting-1",
-		"WAYBILL_TABLE_REGISTRY":           "registry-1",
-		"WAYBILL_TENANT":                   "acme",
-		"WAYBILL_EGRESS_ALLOW":             "10.1.0.0/16", "WAYBILL_LOG_LEVEL": "warn",
+		"WAYBILL_QUEUE_DELIVERIES_URL":      "https://sqs.eu-west-1.amazonaws.com/1/deliveries",
+		"WAYBILL_QUEUE_DELIVERIES_SLOW_URL": "https://sqs.eu-west-1.amazonaws.com/1/slow",
+		"WAYBILL_QUEUE_DELIVERIES_DLQ_URL":  "https://sqs.eu-west-1.amazonaws.com/1/dead",
+		"WAYBILL_QUEUE_INGRESS_URL":         "https://sqs.eu-west-1.amazonaws.com/1/ingress",
+		"WAYBILL_TABLE_LEDGER":              "ledger-1",
+		"WAYBILL_TABLE_WAITING":             "waiting-1",
+		"WAYBILL_TABLE_REGISTRY":            "registry-1",
+		"WAYBILL_TENANT":                    "acme",
+		"WAYBILL_EGRESS_ALLOW":              "10.1.0.0/16", "WAYBILL_LOG_LEVEL": "warn",
 	}
 }
 

@@ -2,8 +2,8 @@
 //
 // An invocation ends with its slowest call. A destination that hangs therefore holds, for the whole of its timeout, every invocation that has one of its
 // deliveries, and soon all of them. Its breaker cannot help in time: it learns of failures when the timeouts are over. Pace counts calls that have no answer
-// yet. All environments add to a row per destination, by slots of ten seconds; a destination is slow while the last slots hold enough of them, and
-// fast again by itself half a minute after the last one.
+// yet. All environments add to a row per destination, one for every two seconds that a call waits, by slots of ten seconds; a destination is slow while the last
+// slots hold enough, and fast again by itself half a minute after the last one.
 //
 // One call that takes long among many quick ones is forgiven, by the environment that has seen both. Being slow costs a destination a way through one
 // queue more, and nothing else: a wrong verdict does little harm. What cannot be read or written makes no destination slow.
@@ -73,7 +73,7 @@ type Config struct {
 	Store Store
 	// Patience is after how long an answer is late. Shorter finds slow destinations sooner; longer leaves more of them where they are cheapest. Default 2 s.
 	Patience time.Duration
-	// Enough late answers within half a minute make a destination slow. Default 3.
+	// Enough times of Patience without an answer, within half a minute, make a destination slow. Default 3.
 	Enough int
 	// Forgiven is how many quick answers outweigh a late one of the same environment. Default 100.
 	Forgiven int
@@ -188,7 +188,8 @@ func (p *Pace) Quick(destination string) {
 	p.credit[destination] = min(p.credit[destination]+1, 2*p.cfg.Forgiven)
 }
 
-// Late notes calls that have had no answer for Patience, by destination, and tells all environments. It returns when they are told.
+// Late notes calls that have had no answer for Patience, by destination, and tells all environments. It returns when they are told. Call it again for the same
+// calls after each further Patience: one that hangs weighs more than one that is a little late.
 func (p *Pace) Late(ctx context.Context, calls map[string]int) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()

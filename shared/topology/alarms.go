@@ -218,14 +218,14 @@ func (t Topology) sourceAlarms(f Function) []Alarm {
 			Silence: silentWhenEmpty,
 		},
 		{
-			Name: queue + "-unread", Page: page, Together: "stopped",
+			Name: queue + "-unread", Page: page, Together: "stopped-" + string(f.Name),
 			Signal:    Signal{Namespace: AWSQueue, Name: "ApproximateNumberOfMessagesVisible", Statistic: "Minimum", Queue: f.Source.Queue},
 			Threshold: 1, Period: time.Minute, Periods: 10, Breaching: 10, Missing: MissingIsGood,
 			Why:     "messages could be read for ten minutes on end; a mapping that was switched off shows in no age for as long as delays may last",
 			Silence: silentWhenEmpty,
 		},
 		{
-			Name: function + "-idle", Page: page, Together: "stopped",
+			Name: function + "-idle", Page: page, Together: "stopped-" + string(f.Name),
 			Signal:    Signal{Namespace: AWSFunction, Name: "Invocations", Statistic: "Sum", Function: f.Name},
 			Threshold: 1, Below: true, Period: time.Minute, Periods: 10, Breaching: 10, Missing: MissingIsBad,
 			Why:     "the function has not run for ten minutes, which is trouble only while messages are there",

@@ -188,8 +188,8 @@ func New(profile Profile) Topology {
 			{Name: Ingress, DeadLetter: IngressDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
 			{Name: IngressDeadLetter, Retention: 14 * day},
 			{Name: Deliveries, DeadLetter: DeliveriesDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
-			{Name: DeliveriesSlow, DeadLetter: DeliveriesDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
 			{Name: DeliveriesDeadLetter, Retention: 14 * day},
+			{Name: DeliveriesSlow, DeadLetter: DeliveriesDeadLetter, MaxReceiveCount: 10, Retention: 4 * day},
 		},
 		Tables: []Table{
 			{Name: Ledger, Partition: Key{Name: "delivery", Type: String}, TTLAttribute: "expiresAt"},
@@ -229,6 +229,16 @@ func New(profile Profile) Topology {
 				RecursiveLoop: true,
 			},
 			{
+				Name: Waker, Timeout: 50 * time.Second, MemoryMB: 512, Every: time.Minute,
+				Queues: []QueueAccess{
+					{Deliveries, []Operation{SendMessage}},
+				},
+				Tables: []TableAccess{
+					{Waiting, []Operation{BatchWriteItem, DeleteItem, PartiQLDelete, Query, Scan, UpdateItem}},
+					{Registry, []Operation{Query}},
+				},
+			},
+			{
 				// Its invocations take as long as the slowest destinations, whatever the profile.
 				Name: SlowLane, As: Deliverer, Timeout: 60 * time.Second, MemoryMB: 512,
 				Source: Mapping{Queue: DeliveriesSlow, BatchSize: 10, MaximumConcurrency: 100},
@@ -244,16 +254,6 @@ func New(profile Profile) Topology {
 					{Registry, []Operation{GetItem, Query, UpdateItem}},
 				},
 				Secrets: true, RecursiveLoop: true,
-			},
-			{
-				Name: Waker, Timeout: 50 * time.Second, MemoryMB: 512, Every: time.Minute,
-				Queues: []QueueAccess{
-					{Deliveries, []Operation{SendMessage}},
-				},
-				Tables: []TableAccess{
-					{Waiting, []Operation{BatchWriteItem, DeleteItem, PartiQLDelete, Query, Scan, UpdateItem}},
-					{Registry, []Operation{Query}},
-				},
 			},
 		},
 		Limits: Limits{

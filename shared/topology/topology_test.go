@@ -136,7 +136,7 @@ func TestVisibilityIsDerived(t *testing.T) {
 
 func TestVariablesAreDerived(t *testing.T) {
 	f, _ := topology.New(topology.LowLatency).Function(topology.Deliverer)
-	want := []string{"WAYBILL_PROFILE", "WAYBILL_QUEUE_DELIVERIES_URL", "WAYBILL_QUEUE_DELIVERIES_DLQ_URL", "WAYBILL_QUEUE_INGRESS_URL",
+	want := []string{"WAYBILL_PROFILE", "WAYBILL_QUEUE_DELIVERIES_URL", "WAYBILL_QUEUE_DELIVERIES_SLOW_URL", "WAYBILL_QUEUE_DELIVERIES_DLQ_URL", "WAYBILL_QUEUE_INGRESS_URL",
 		"WAYBILL_TABLE_LEDGER", "WAYBILL_TABLE_WAITING", "WAYBILL_TABLE_REGISTRY"}
 	if got := f.Variables(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

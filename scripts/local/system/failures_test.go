@@ -376,6 +376,46 @@ func TestBreakerOpens(t *testing.T) {
 	})
 }
 
+// TestHangingDestinationSlowsNobody: a destination that hangs holds invocations only until it is known, and then those of the slow lane. From the beginning to the
+// end of it others are delivered at once, but for the first seconds.
+func TestHangingDestinationSlowsNobody(t *testing.T) {
+	const known = 20 * time.Second // the only two invocations that may run at a time have both met it, and their calls have timed out
+	p := plan{
+		quiet: true, destinations: []destination{to("ill", receiver.Hanging, "5s", "30m"), to("healthy", receiver.Fine)},
+		answer: func(w *world, r receiver.Request, _ http.Header) int {
+			if strings.HasSuffix(r.Path, "/ill") && time.Since(w.began) > time.Minute {
+				return http.StatusOK
+			}
+			return 0
+		},
+	}
+	run(t, p, func(w *world) {
+		ids, sent := names("order", 300), map[string]time.Time{}
+		for _, id := range ids {
+			sent[id] = time.Now()
+			w.send(id)
+			time.Sleep(200 * time.Millisecond)
+		}
+		w.rest(24*time.Hour, time.Minute)
+		slowest := time.Duration(0)
+		for _, id := range ids {
+			w.want(id, "healthy", ledger.Delivered, 1)
+			took := w.requests(id, "healthy")[0].At.Sub(sent[id])
+			if sent[id].Sub(w.began) > known {
+				slowest = max(slowest, took)
+			}
+			if found, _ := w.waybill(id, "ill"); found.State != ledger.Delivered {
+				t.Errorf("%s at the destination that hung: %+v", id, found)
+			}
+		}
+		if slowest > time.Second {
+			t.Errorf("beside a destination that hangs a delivery took %v", slowest)
+		}
+		w.noLetters()
+		t.Logf("after the first %v the slowest delivery beside it took %v; %d invocations of the slow lane", known, slowest, w.Functions[topology.SlowLane].Stats().Invocations)
+	})
+}
+
 // onSchedule checks the times of a delivery's calls against its destination's schedule.
 func (w *world) onSchedule(event, destination string, began time.Time) {
 	w.t.Helper()

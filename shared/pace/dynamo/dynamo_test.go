@@ -1,0 +1,93 @@
+package dynamo_test
+
+import (
+	"maps"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/waybillhq/waybill/shared/awslocal"
+	engine "github.com/waybillhq/waybill/shared/awslocal/dynamodb"
+	"github.com/waybillhq/waybill/shared/awslocal/wire"
+	"github.com/waybillhq/waybill/shared/pace"
+	"github.com/waybillhq/waybill/shared/pace/dynamo"
+)
+
+const table = "registry"
+
+func open(t *testing.T) (*dynamo.Store, *dynamodb.Client, *awslocal.Endpoint) {
+	t.Helper()
+	endpoint := awslocal.New(awslocal.Options{}, engine.New(engine.Options{}))
+	t.Cleanup(func() { _ = endpoint.Close() })
+	client := dynamodb.NewFromConfig(aws.Config{
+		Region: awslocal.Region, Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+		BaseEndpoint: aws.String("http://awslocal"), HTTPClient: endpoint.Client(), RetryMaxAttempts: 1,
+	})
+	key := func(name string, kind types.KeyType) (types.KeySchemaElement, types.AttributeDefinition) {
+		return types.KeySchemaElement{AttributeName: &name, KeyType: kind}, types.AttributeDefinition{AttributeName: &name, AttributeType: types.ScalarAttributeTypeS}
+	}
+	part, partType := key("part", types.KeyTypeHash)
+	row, rowType := key("row", types.KeyTypeRange)
+	if _, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		TableName: aws.String(table), BillingMode: types.BillingModePayPerRequest,
+		KeySchema: []types.KeySchemaElement{part, row}, AttributeDefinitions: []types.AttributeDefinition{partType, rowType},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	store, err := dynamo.New(client, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, client, endpoint
+}
+
+func TestStore(t *testing.T) {
+	store, client, _ := open(t)
+	ctx := t.Context()
+	slot := pace.SlotOf(time.Now())
+	add := func(destination string, at pace.Slot, n int, remove []pace.Slot, want pace.Row) {
+		t.Helper()
+		got, err := store.Add(ctx, destination, at, n, remove)
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("added: %v, %v; want %v", got, err, want)
+		}
+	}
+	add("crm", slot, 2, nil, pace.Row{slot: 2})
+	add("crm", slot, 1, nil, pace.Row{slot: 3})
+	add("crm", slot+1, 1, nil, pace.Row{slot: 3, slot + 1: 1})
+	add("crm", slot+2, 4, []pace.Slot{slot, slot + 1, slot + 2, slot - 9}, pace.Row{slot + 2: 4})
+	add("other", slot, 1, []pace.Slot{slot}, pace.Row{slot: 1})
+
+	// A row of another part, and attributes of another release, are in nobody's way.
+	s := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
+	for part, row := range map[string]string{"health": "crm", "pace": "odd"} {
+		if _, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(table), Item: map[string]types.AttributeValue{
+			"part": s(part), "row": s(row), "n#x": s("x"), "n#1": s("7"), "n#2": &types.AttributeValueMemberN{Value: "1.5"},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := store.All(ctx)
+	if err != nil || len(all) != 3 || !maps.Equal(all["crm"], pace.Row{slot + 2: 4}) || !maps.Equal(all["other"], pace.Row{slot: 1}) || len(all["odd"]) != 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	store, _, endpoint := open(t)
+	endpoint.Faults().Add(awslocal.Fault{Error: &wire.Error{Code: "InternalServerError", Message: "Not now.", Status: http.StatusInternalServerError}})
+	if _, err := store.All(t.Context()); err == nil {
+		t.Error("All: no error")
+	}
+	if _, err := store.Add(t.Context(), "crm", 1, 1, nil); err == nil {
+		t.Error("Add: no error")
+	}
+	if _, err := dynamo.New(nil, ""); err == nil {
+		t.Error("New: no error")
+	}
+}
