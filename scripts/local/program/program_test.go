@@ -175,7 +175,7 @@ func TestOpening(t *testing.T) {
 		t.Errorf("exit status %d: %s", status, s.stderr)
 	}
 	base := s.run.baseURL() + "/000000000000/"
-	want := fmt.Sprintf("\n  ingress         %[1]singress\n  ingress-dlq     %[1]singress-dlq\n  deliveries      %[1]sdeliveries\n  deliveries-dlq  %[1]sdeliveries-dlq\n\n", base)
+	want := fmt.Sprintf("\n  ingress         %[1]singress\n  ingress-dlq     %[1]singress-dlq\n  deliveries      %[1]sdeliveries\n  deliveries-dlq  %[1]sdeliveries-dlq\n  deliveries-slow %[1]sdeliveries-slow\n\n", base)
 	if got := s.stdout.String(); !strings.Contains(got, want) {
 		t.Errorf("%s\nwants\n%s", got, want)
 	}

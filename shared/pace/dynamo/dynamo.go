@@ -80,17 +80,16 @@ func (s *Store) All(ctx context.Context) (map[string]pace.Row, error) {
 
 // Add implements pace.Store.
 func (s *Store) Add(ctx context.Context, destination string, slot pace.Slot, n int, remove []pace.Slot) (pace.Row, error) {
-	expression, names := "ADD #n :n", map[string]string{"#n": name(slot)}
+	names, removed := map[string]string{"#n": name(slot)}, []string(nil)
 	for i, old := range remove {
-		if old == slot {
-			continue
+		if old != slot {
+			placeholder := "#r" + strconv.Itoa(i)
+			names[placeholder], removed = name(old), append(removed, placeholder)
 		}
-		placeholder, separator := "#r"+strconv.Itoa(i), ", "
-		if len(names) == 1 {
-			separator = " REMOVE "
-		}
-		expression += separator + placeholder
-		names[placeholder] = name(old)
+	}
+	expression := "ADD #n :n"
+	if len(removed) > 0 {
+		expression += " REMOVE " + strings.Join(removed, ", ")
 	}
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: &s.table, Key: attributes{attrPart: text(partPace), attrRow: text(destination)},
