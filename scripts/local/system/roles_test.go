@@ -38,6 +38,9 @@ func TestRolesAreTheLeast(t *testing.T) {
 			if strings.HasSuffix(r.Path, "/ill") && time.Since(w.began) < outage {
 				return http.StatusInternalServerError // until its breaker opens
 			}
+			if strings.HasSuffix(r.Path, "/hanging") && time.Since(w.began) > outage {
+				return http.StatusOK
+			}
 			return 0
 		},
 	}
