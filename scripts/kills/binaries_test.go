@@ -35,7 +35,7 @@ func programs(t *testing.T) string {
 }
 
 func build(ctx context.Context, folder, function string) error {
-	command := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc", "-o", filepath.Join(folder, function, "bootstrap"),
+	command := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc,grpcnotrace", "-o", filepath.Join(folder, function, "bootstrap"),
 		"github.com/waybillhq/waybill/functions/"+function+"/bootstrap")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := command.CombinedOutput(); err != nil {

@@ -24,10 +24,13 @@ const (
 		"aws secretsmanager create-secret --name waybill/NAME --secret-string whsec_… --query ARN --output text"
 )
 
+// maxSecretName bounds names in Secrets Manager. It is no part of the pattern, because a pattern that counts that far takes a function a millisecond of its start.
+const maxSecretName = 512
+
 var (
 	regionForm    = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}$`)
 	accountForm   = regexp.MustCompile(`^[0-9]{12}$`)
-	secretForm    = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
+	secretForm    = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]+$`)
 	suffixForm    = regexp.MustCompile(`.-[A-Za-z0-9]{6}$`)
 	parameterForm = regexp.MustCompile(`^(/[A-Za-z0-9_.-]+){1,15}$`)
 )
@@ -67,7 +70,7 @@ func checkSecretResource(resource string) (message, fix string) {
 		return "is an ARN of Secrets Manager that does not go on with secret:", arnExample
 	case strings.Contains(name, ":"):
 		return "holds more after the name of the secret", "end it after the name: a key inside JSON, a stage or a version cannot be chosen"
-	case !secretForm.MatchString(name):
+	case len(name) > maxSecretName || !secretForm.MatchString(name):
 		return "holds no valid name of a secret", "use letters, digits and /_+=.@-, at most 512 characters"
 	case !suffixForm.MatchString(name):
 		return "ends without the hyphen and the six characters that Secrets Manager has added to the name",

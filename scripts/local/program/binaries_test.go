@@ -27,7 +27,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	}
 	for _, f := range topology.New(topology.LowLatency).Functions {
 		name := string(f.Name)
-		build := exec.CommandContext(context.Background(), "go", "build", "-tags", "lambda.norpc", "-o", filepath.Join(folder, name, "bootstrap"),
+		build := exec.CommandContext(context.Background(), "go", "build", "-tags", "lambda.norpc,grpcnotrace", "-o", filepath.Join(folder, name, "bootstrap"),
 			"github.com/waybillhq/waybill/functions/"+name+"/bootstrap")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
