@@ -59,7 +59,13 @@ func TestProof(t *testing.T) {
 	if testing.Verbose() {
 		fmt.Print(all.text(time.Since(began)))
 	}
+	if missed := all.uncrashed(); all.seeds >= enoughForAll && len(missed) > 0 {
+		t.Errorf("%d seeds have had no %s: make those steps suffer more often, or find out why nobody takes them any more", all.seeds, strings.Join(missed, ", no "))
+	}
 }
+
+// enoughForAll is how many seeds crash every function before and after each of its steps.
+const enoughForAll = 5000
 
 // report tells of a seed that breaks a law, with the command that replays it. Of the first one the disasters that it does not need are left out.
 func report(t *testing.T, r result, least bool) {
@@ -152,6 +158,18 @@ func (a *table) add(r result) {
 	}
 }
 
+// uncrashed names the crashes that have not happened.
+func (a *table) uncrashed() (missed []string) {
+	for _, step := range slices.Sorted(maps.Keys(chances)) {
+		for _, what := range []string{crashBefore, crashAfter} {
+			if a.crashes[what+" "+step] == 0 {
+				missed = append(missed, what+" "+step)
+			}
+		}
+	}
+	return missed
+}
+
 func (a *table) text(took time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%-44s %10d\n%-44s %10d\n", "seeds played", a.seeds, "seeds that broke a law", a.failed)
@@ -168,5 +186,6 @@ func (a *table) text(took time.Duration) string {
 	}
 	rows("disasters that happened", a.struck)
 	rows("of these, crashes by step", a.crashes)
+	fmt.Fprintf(&b, "\n%-44s %s\n", "crashes that have not happened", cmp.Or(strings.Join(a.uncrashed(), ", "), "none"))
 	return b.String()
 }
