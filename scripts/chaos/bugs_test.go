@@ -390,6 +390,23 @@ var bugs = []bug{
 			}}
 		}
 	}},
+	{"passed on to the slow lane although the send failed", 0, func(_ *environment, p *wiring.Parts) {
+		sends(p, topology.DeliveriesSlow, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			next.Send(ctx, messages)
+			return make([]error, len(messages))
+		})
+	}},
+	{"passing on to the slow lane spends an attempt", 0, func(e *environment, p *wiring.Parts) {
+		if e.function != topology.Deliverer { // what the lane sends again is a copy
+			return
+		}
+		sends(p, topology.DeliveriesSlow, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			return next.Send(ctx, rewritten(messages, func(d *delivery.Message) bool {
+				d.Attempt++
+				return true
+			}))
+		})
+	}},
 	{"open breakers let everybody pass", 17, func(_ *environment, p *wiring.Parts) { p.AWS.HTTPClient = blind{p.AWS.HTTPClient} }},
 }
 

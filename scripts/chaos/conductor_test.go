@@ -392,6 +392,9 @@ func (w *world) grant(a *ask) {
 			}
 		}
 	}
+	if a.step == stepPassOn {
+		w.strikeQuietly(passedOn)
+	}
 	if w.pausedAtWake(a) {
 		return
 	}

@@ -221,7 +221,7 @@ func (w *world) scenario() {
 // drawBurst has many events meet an outage of the first destination at once: enough for its breaker to open, or for the slow lane. It gives how many.
 func (w *world) drawBurst(r *rand.Rand) int {
 	w.destinations = w.destinations[:2]
-	what := []string{destinationDown, destinationDown, destinationSlow}[r.IntN(3)]
+	what := []string{destinationDown, destinationSlow}[r.IntN(2)]
 	v := &window{what: what, target: w.destinations[0].id, how: []string{failing, resetting, hanging, throttling}[r.IntN(4)], from: w.began}
 	v.to = v.from.Add(time.Minute + time.Duration(r.Int64N(int64(2*time.Hour))))
 	more := 8 + r.IntN(5)
