@@ -118,12 +118,12 @@ func (d *work) deliver(ctx context.Context, jobs []*job, outcomes []error) {
 	late := d.watch(jobs)
 	defer late.stop()
 	for {
-		select {
-		case r, open := <-results:
-			if !open {
-				d.finish(ctx, ready, outcomes)
-				return
-			}
+		r, what := soonest(results, flush.C, late.due())
+		switch what {
+		case allCame:
+			d.finish(ctx, ready, outcomes)
+			return
+		case came:
 			r.job.result = r.Result
 			r.job.endSpan()
 			late.answered(r.job)
@@ -131,12 +131,52 @@ func (d *work) deliver(ctx context.Context, jobs []*job, outcomes []error) {
 			if ready = append(ready, r.job); len(ready) == 1 {
 				flush.Reset(d.cfg.FlushAfter)
 			}
-		case <-flush.C:
+		case flushDue:
 			d.finish(ctx, ready, outcomes)
 			ready = nil
-		case <-late.due():
+		case lateDue:
 			late.tell(ctx)
 		}
+	}
+}
+
+// happening is what deliver has to do next.
+type happening int
+
+const (
+	came happening = iota // a result
+	allCame
+	flushDue
+	lateDue
+)
+
+// soonest waits for what is next. Of what is there already, results go first and the flush second: nobody should be told that an answer is late which has come
+// while something was being written, and what is ready should not wait until others are told. And what a batch does is the same each time.
+func soonest[R any](results <-chan R, flush, late <-chan time.Time) (R, happening) {
+	of := func(r R, open bool) (R, happening) {
+		if !open {
+			return r, allCame
+		}
+		return r, came
+	}
+	var none R
+	select {
+	case r, open := <-results:
+		return of(r, open)
+	default:
+	}
+	select {
+	case <-flush:
+		return none, flushDue
+	default:
+	}
+	select {
+	case r, open := <-results:
+		return of(r, open)
+	case <-flush:
+		return none, flushDue
+	case <-late:
+		return none, lateDue
 	}
 }
 
