@@ -272,7 +272,7 @@ var bugs = []bug{
 			return next.Send(ctx, messages)
 		})
 	}},
-	{"leases of a second", 50, func(_ *environment, p *wiring.Parts) {
+	{"leases of a second", 1, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			for i := range c {
 				c[i].LeaseUntil = c[i].Now.Add(time.Second)
@@ -322,7 +322,7 @@ var bugs = []bug{
 			}}
 		}
 	}},
-	{"unspent attempts settled as waiting", 44, func(_ *environment, p *wiring.Parts) {
+	{"unspent attempts settled as waiting", 10, func(_ *environment, p *wiring.Parts) {
 		p.WrapLedger = func(s ledger.Store) ledger.Store {
 			return brokenLedger{Store: s, release: func(ctx context.Context, releases []ledger.Release) []error {
 				settlements := make([]ledger.Settlement, len(releases))
@@ -355,7 +355,7 @@ var bugs = []bug{
 			return answers
 		})
 	}},
-	{"retries without their wait", 15, func(_ *environment, p *wiring.Parts) {
+	{"retries without their wait", 10, func(_ *environment, p *wiring.Parts) {
 		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
 			for i, m := range messages {
 				if d, err := delivery.Decode(m.Body); err == nil && d.Attempt > 1 && len(m.Attributes) == 0 { // a successor, not a copy
@@ -390,13 +390,13 @@ var bugs = []bug{
 			}}
 		}
 	}},
-	{"passed on to the slow lane although the send failed", 0, func(_ *environment, p *wiring.Parts) {
+	{"passed on to the slow lane although the send failed", 271, func(_ *environment, p *wiring.Parts) {
 		sends(p, topology.DeliveriesSlow, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
 			next.Send(ctx, messages)
 			return make([]error, len(messages))
 		})
 	}},
-	{"passing on to the slow lane spends an attempt", 0, func(e *environment, p *wiring.Parts) {
+	{"passing on to the slow lane spends an attempt", 20, func(e *environment, p *wiring.Parts) {
 		if e.function != topology.Deliverer { // what the lane sends again is a copy
 			return
 		}
@@ -407,7 +407,7 @@ var bugs = []bug{
 			}))
 		})
 	}},
-	{"open breakers let everybody pass", 17, func(_ *environment, p *wiring.Parts) { p.AWS.HTTPClient = blind{p.AWS.HTTPClient} }},
+	{"open breakers let everybody pass", 10, func(_ *environment, p *wiring.Parts) { p.AWS.HTTPClient = blind{p.AWS.HTTPClient} }},
 }
 
 // spent is the body of a row with a delivery whose attempt was counted without being made.

@@ -124,6 +124,9 @@ func (w *world) observe(a *ask) {
 		}
 		if w.holders[now.owner] == nil {
 			w.holders[now.owner] = a.env
+			if now.state == ledger.Claimed && a.inv != nil && now.lease.Before(a.inv.Deadline) {
+				w.breach("the lease of %s ends %s before the invocation that holds it", called, a.inv.Deadline.Sub(now.lease).Round(time.Millisecond))
+			}
 		}
 		if known {
 			w.compare(called, before, now)
