@@ -239,9 +239,10 @@ func New(profile Profile) Topology {
 				},
 			},
 			{
-				// Its invocations take as long as the slowest destinations, whatever the profile.
+				// Its invocations take as long as the slowest destinations, whatever the profile. It may have as many as the deliverer: where the
+				// destination of most deliveries takes its time, this is where most are made.
 				Name: SlowLane, As: Deliverer, Timeout: 60 * time.Second, MemoryMB: 512,
-				Source: Mapping{Queue: DeliveriesSlow, BatchSize: 10, MaximumConcurrency: 100},
+				Source: Mapping{Queue: DeliveriesSlow, BatchSize: 10, MaximumConcurrency: 250},
 				Queues: []QueueAccess{
 					{DeliveriesSlow, []Operation{SendMessage, ChangeMessageVisibility}},
 					{Deliveries, []Operation{SendMessage}},
