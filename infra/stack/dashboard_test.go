@@ -26,7 +26,8 @@ func (c contract) dashboardResources() document {
 		all["dashboard/"+name] = resource("AWS::CloudWatch::InsightRule", document{
 			"RuleName": "waybill-" + name, "RuleState": "ENABLED",
 			"RuleBody": join(`{"AggregateOn":"Count","Contribution":{"Filters":[{"In":["attempt failed"],"Match":"$.message"}],"Keys":["$.`+field+
-				`"]},"LogFormat":"JSON","LogGroupNames":["`, ref("function-deliverer/logs/Resource"), `"],"Schema":{"Name":"CloudWatchLogRule","Version":1}}`),
+				`"]},"LogFormat":"JSON","LogGroupNames":["`, ref("function-deliverer/logs/Resource"), `","`, ref("function-slowlane/logs/Resource"),
+				`"],"Schema":{"Name":"CloudWatchLogRule","Version":1}}`),
 		})
 	}
 	return all
@@ -368,7 +369,8 @@ func TestRankingsAreOfLinesThatAreWritten(t *testing.T) {
 	for _, a := range (telemetry.Subject{Event: "e", Delivery: "d", Destination: "d", Tenant: "t", Trace: "t", Attempt: 1}).Attrs() {
 		subject[a.Key] = true
 	}
-	rankings := topology.New(topology.LowLatency).Rankings()
+	top := topology.New(topology.LowLatency)
+	rankings := top.Rankings()
 	if len(rankings) < 2 {
 		t.Fatalf("only the rankings %v", rankings)
 	}
@@ -376,11 +378,12 @@ func TestRankingsAreOfLinesThatAreWritten(t *testing.T) {
 		if !slices.Contains(telemetry.Fields(), r.Field) {
 			t.Errorf("%s: no line has a field %s", r.Name, r.Field)
 		}
-		for _, f := range r.Functions {
-			line := logCall(t, "../../functions/"+string(f), r.Message)
+		for _, name := range r.Functions {
+			f, _ := top.Function(name)
+			line := logCall(t, "../../functions/"+string(f.Publishes()), r.Message)
 			key := "telemetry.Key" + strings.ToUpper(r.Field[:1]) + r.Field[1:]
 			if !strings.Contains(line, key+",") && !(subject[r.Field] && strings.Contains(line, "subject().Attrs()")) {
-				t.Errorf("%s: the lines %q of %s have no field %s: %s", r.Name, r.Message, f, r.Field, line)
+				t.Errorf("%s: the lines %q of %s have no field %s: %s", r.Name, r.Message, name, r.Field, line)
 			}
 		}
 	}

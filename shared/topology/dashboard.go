@@ -58,12 +58,12 @@ func (t Topology) Rankings() []Ranking {
 	return all
 }
 
-// having gives the names of the functions of which a condition is true.
+// having gives the names under which functions of which a condition is true publish, each once: two that share their code share the name.
 func (t Topology) having(condition func(Function) bool) []FunctionName {
 	var names []FunctionName
 	for _, f := range t.Functions {
-		if condition(f) {
-			names = append(names, f.Name)
+		if condition(f) && !slices.Contains(names, f.Publishes()) {
+			names = append(names, f.Publishes())
 		}
 	}
 	return names
@@ -76,8 +76,10 @@ func (t Topology) routers() []FunctionName {
 
 // deliverers make attempts, for which they write the ledger.
 func (t Topology) deliverers() []FunctionName {
-	return t.having(func(f Function) bool { return f.uses(Ledger, UpdateItem) && f.Source.Queue != "" })
+	return t.having(Function.delivers)
 }
+
+func (f Function) delivers() bool { return f.uses(Ledger, UpdateItem) && f.Source.Queue != "" }
 
 // wakers take deliveries from the waiting room.
 func (t Topology) wakers() []FunctionName {
@@ -112,7 +114,7 @@ func each(label, metric, statistic string, functions []FunctionName) []Line {
 
 func (t Topology) eventsPanel() Panel {
 	f := t.routers()
-	return Panel{Title: "Events accepted, and what became of them", Lines: []Line{
+	return Panel{Title: "Events, and what became of them", Lines: []Line{
 		counted("accepted", "Accepted", f), counted("routed", "Routed", f), counted("unmatched", "Unmatched", f), counted("dropped", "Dropped", f),
 		counted("refused", "Rejected", f),
 	}}
@@ -128,7 +130,7 @@ func (t Topology) deliveriesPanel() Panel {
 func (t Topology) failuresPanel() Panel {
 	f := t.deliverers()
 	return Panel{Title: "What was not delivered", Lines: []Line{
-		counted("to be tried again", "Retried", f), counted("parked", "Parked", f), counted("held by a breaker", "BreakerHeld", f),
+		counted("to be tried again", "Retried", f), counted("parked", "Parked", f), counted("to the slow lane", "PassedOn", f), counted("held by a breaker", "BreakerHeld", f),
 		counted("dead", "Dead", f), counted("given up", "GivenUp", f),
 	}}
 }
@@ -204,14 +206,20 @@ func (t Topology) heldPanel() Panel {
 }
 
 func (t Topology) oldestPanel() Panel {
-	return Panel{Title: "Oldest held delivery, since its acceptance", Unit: "s", Lines: slices.Concat(
+	return Panel{Title: "Age of the oldest held delivery", Unit: "s", Lines: slices.Concat(
 		each("waits for a retry", "OldestRetrying", "Maximum", t.deliverers()), each("parked", "OldestParked", "Maximum", t.deliverers()),
 		each("throttled", "OldestThrottled", "Maximum", t.deliverers()),
 	)}
 }
 
 func (t Topology) rankingPanel(title, name, field string) Panel {
-	return Panel{Title: title, Ranking: Ranking{Name: name, Functions: t.deliverers(), Message: "attempt failed", Field: field}}
+	r := Ranking{Name: name, Message: "attempt failed", Field: field}
+	for _, f := range t.Functions {
+		if f.delivers() { // each has logs of its own
+			r.Functions = append(r.Functions, f.Name)
+		}
+	}
+	return Panel{Title: title, Ranking: r}
 }
 
 // functionLines gives a line for each function, of Lambda's own metrics added up.
@@ -244,7 +252,7 @@ func (t Topology) durationPanel() Panel {
 
 func (t Topology) wakerPanel() Panel {
 	f := t.wakers()
-	return Panel{Title: "Waiting room: behind by, failed, astray", Lines: slices.Concat(
+	return Panel{Title: "Waiting room: behind, failed, astray", Lines: slices.Concat(
 		each("seconds behind", "WakerLag", "Maximum", f), []Line{counted("rows not moved", "WakerFailed", f)}, each("astray", "WaitingStray", "Maximum", f),
 	)}
 }
@@ -269,7 +277,7 @@ func (t Topology) tableFaultsPanel() Panel {
 
 // requestsPanel shows what SQS is asked to do with messages. SQS publishes no number of requests; where messages come in batches it is smaller.
 func (t Topology) requestsPanel() Panel {
-	p := Panel{Title: "Cost: SQS, messages sent, received, deleted, and empty receives", Stacked: true}
+	p := Panel{Title: "Cost: SQS, messages and empty receives", Stacked: true}
 	for _, q := range t.Queues {
 		line := Line{Label: string(q.Name)}
 		for _, metric := range []string{"NumberOfMessagesSent", "NumberOfMessagesReceived", "NumberOfMessagesDeleted", "NumberOfEmptyReceives"} {

@@ -23,7 +23,7 @@ func TestDashboardShowsWhatIsNew(t *testing.T) {
 		"Dead letters":                            "slow-dlq: ",
 		"Runs that failed or were throttled":      "slow-deliverer: Errors of slow-deliverer",
 		"Cost: DynamoDB, units consumed":          "audit, writes: ConsumedWriteCapacityUnits of audit",
-		"Failed attempts by destination":          "attempt failed of deliverer+slow-deliverer",
+		"Failed attempts by destination":          "attempt failed of deliverer+slowlane+slow-deliverer",
 	} {
 		if got := drawn(top, panel); !strings.Contains(got, want) {
 			t.Errorf("%s does not show %q, only\n%s", panel, want, got)

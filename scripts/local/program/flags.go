@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/egress"
@@ -29,6 +30,8 @@ type options struct {
 	speed        int    // 0: demoSpeed in the demo, 1 otherwise
 	binaries     string // folder of built functions; "" for those in this program
 	trace        string // id of the event whose traces are printed in the end; "" for none
+	stream       time.Duration
+	record       string // path; "" for none
 
 	listener net.Listener
 	file     []byte        // the destinations file; nil for the demo
@@ -50,6 +53,8 @@ func (o *options) flags() *flag.FlagSet {
 	flags.IntVar(&o.speed, "speed", 0, fmt.Sprintf("`times` faster for the demo's long delays: 15 minutes in a queue become 5 s with %d,\nwhich is the demo's default; 1 is real time", demoSpeed))
 	flags.StringVar(&o.binaries, "binaries", "", "`folder` of built functions (make build ARCH=…), which then run as processes behind\nLambda's Runtime API")
 	flags.StringVar(&o.trace, "trace", "", "in the end print where the event with this `id` has been, from its traces")
+	flags.DurationVar(&o.stream, "stream", 0, "besides the samples send new events, ten a second, for this `time`")
+	flags.StringVar(&o.record, "record", "", "write what CloudWatch would know of the run to this `file`, for scripts/dashboard")
 	return flags
 }
 
@@ -80,7 +85,7 @@ func parse(args []string) (options, error) {
 	if err != nil {
 		return o, err
 	}
-	for _, check := range []func() error{o.takePort, o.readDestinations, o.checkEgress, o.checkProfile, o.checkSpeed} {
+	for _, check := range []func() error{o.takePort, o.readDestinations, o.checkEgress, o.checkProfile, o.checkSpeed, o.checkStream, o.checkRecord} {
 		problems = append(problems, check())
 	}
 	err = errors.Join(problems...)
@@ -185,6 +190,20 @@ func (o *options) checkSpeed() error {
 		o.speed = demoSpeed
 	}
 	o.speed = max(o.speed, 1)
+	return nil
+}
+
+func (o *options) checkStream() error {
+	if o.stream < 0 || o.stream > 0 && !o.samples {
+		return fmt.Errorf("-stream %v: use a time above 0, and not with -samples=false", o.stream)
+	}
+	return nil
+}
+
+func (o *options) checkRecord() error {
+	if o.record != "" && o.binaries != "" {
+		return errors.New("-record cannot be combined with -binaries: the metrics of processes are lines of their logs")
+	}
 	return nil
 }
 

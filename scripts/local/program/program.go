@@ -74,6 +74,7 @@ type run struct {
 	spans    net.PacketConn // where it hears of them
 	passages *passages
 	patience time.Duration      // how long a stop is waited for before it is explained
+	recorder *recorder          // nil without -record
 	cancel   context.CancelFunc // of everything that runs
 }
 
@@ -89,7 +90,7 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 	defer func() {
 		if err != nil {
 			cancel()
-			err = errors.Join(err, o.listener.Close(), r.closeDemo())
+			err = errors.Join(err, o.listener.Close(), r.closeDemo(), r.recorder.Close())
 		}
 	}()
 	if r.set == nil {
@@ -112,14 +113,23 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 		}()
 		o.traceAddress = address
 	}
-	r.system, err = system.Start(running, system.Config{
+	cfg := system.Config{
 		Topology: r.topology, Destinations: r.file, EgressAllow: o.egressAllow, Logger: r.logger,
 		Queues:    sqs.Options{BaseURL: r.baseURL(), OnSend: r.auditor.OnSend},
 		OnAttempt: r.auditor.OnAttempt, Metrics: r.metrics(stderr),
 		Speed: o.speed, Listener: o.listener, Binaries: o.binaries, Traces: r.traces, TraceAddress: o.traceAddress,
-	})
-	if err != nil {
+	}
+	if o.record != "" {
+		if r.recorder, err = newRecorder(o.record, r.topology); err != nil {
+			return nil, err
+		}
+		r.recorder.attach(&cfg)
+	}
+	if r.system, err = system.Start(running, cfg); err != nil {
 		return nil, err
+	}
+	if r.recorder != nil {
+		r.recorder.start(running, r.system)
 	}
 	if r.demo != nil {
 		r.demo.start()
@@ -230,7 +240,9 @@ func (r *run) produce(ctx context.Context) error {
 	if !r.samples {
 		return nil
 	}
-	if err := r.operate(ctx, func() error { return r.sendSamples(ctx) }); ctx.Err() == nil {
+	streamed := make(chan error, 1)
+	go func() { streamed <- r.stream(ctx) }()
+	if err := errors.Join(r.operate(ctx, func() error { return r.sendSamples(ctx) }), <-streamed); ctx.Err() == nil {
 		return err
 	}
 	return nil
@@ -281,7 +293,7 @@ func (r *run) end() error {
 	defer r.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	err := errors.Join(r.system.Stop(ctx), r.closeDemo())
+	err := errors.Join(r.recorder.Close(), r.system.Stop(ctx), r.closeDemo())
 	if r.spans != nil {
 		err = errors.Join(err, r.spans.Close())
 	}

@@ -35,6 +35,7 @@ func (s *System) process(cfg Config, f topology.Function) (*mapping.Function, er
 	s.programs[f.Name] = program
 	config := mapping.FunctionConfig{
 		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB, Environment: program.Environment, IdleLimit: idleLimit,
+		OnEnd: onEnd(cfg, f),
 	}
 	return mapping.NewFunction(config)
 }

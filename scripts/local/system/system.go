@@ -57,6 +57,8 @@ type Config struct {
 	Observe func(awslocal.Call)
 	// OnAttempt hears of every attempt that the deliverer makes, from any goroutine.
 	OnAttempt func(downstream.Attempt, downstream.Result)
+	// OnInvocation hears of every run of a function that is over, from any goroutine.
+	OnInvocation func(name topology.FunctionName, took time.Duration, err error)
 	// Dial connects to destinations; nil: through the egress guard.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Fault is asked before every batch of a function.
@@ -408,7 +410,7 @@ func (s *System) inProcess(cfg Config, f topology.Function, parts wiring.Parts, 
 		return nil, err
 	}
 	return mapping.NewFunction(mapping.FunctionConfig{
-		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB,
+		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB, OnEnd: onEnd(cfg, f),
 		New: func() mapping.Handler {
 			parts := parts
 			if cfg.Parts != nil {
@@ -424,6 +426,14 @@ func (s *System) inProcess(cfg Config, f topology.Function, parts wiring.Parts, 
 			return lambdacontext.NewContext(alive(ctx), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: functionARN})
 		},
 	})
+}
+
+// onEnd is nil if nobody wants to hear.
+func onEnd(cfg Config, f topology.Function) func(time.Duration, error) {
+	if cfg.OnInvocation == nil {
+		return nil
+	}
+	return func(took time.Duration, err error) { cfg.OnInvocation(f.Name, took, err) }
 }
 
 // variables are the environment variables that the stack would give the functions.

@@ -103,6 +103,9 @@ type FunctionConfig struct {
 	MemoryMB int
 	// Context, if set, derives the handler's context, for example by adding lambdacontext's values.
 	Context func(ctx context.Context, requestID, functionARN string) context.Context
+	// OnEnd, if set, hears of every invocation that is over, before whoever invoked does. It may be called from several
+	// goroutines at once.
+	OnEnd func(took time.Duration, err error)
 }
 
 // Function is a Lambda function. It is safe for concurrent use.
@@ -439,7 +442,8 @@ func (f *Function) supervise(ctx context.Context, env *environment, inv *Invocat
 	if over = true; !returned {
 		f.stats.Lingering++
 	}
-	f.book(a, time.Since(begin))
+	took := time.Since(begin)
+	f.book(a, took)
 	delete(f.running, inv)
 	f.release(env, a.exited)
 	f.mu.Unlock()
@@ -447,6 +451,9 @@ func (f *Function) supervise(ctx context.Context, env *environment, inv *Invocat
 	inv.response = a.response
 	if a.err != nil {
 		inv.response, inv.err = nil, &FunctionError{RequestID: inv.RequestID, Cause: a.err}
+	}
+	if f.cfg.OnEnd != nil {
+		f.cfg.OnEnd(took, inv.err)
 	}
 	inv.ended.Store(true)
 	inv.cancel(context.Canceled)
