@@ -154,8 +154,7 @@ func (a axis) place(at time.Time) int { return max(0, min(int(at.Sub(a.begin)/a.
 func (r *Run) points(l line, a axis) []float64 {
 	sums := nothing(a.n)
 	for _, m := range l.metrics {
-		var values [][]float64
-		values = make([][]float64, a.n)
+		values := make([][]float64, a.n)
 		for _, s := range r.series[m.key] {
 			i := a.place(s.at)
 			values[i] = append(values[i], s.values...)

@@ -28,7 +28,7 @@ type recorder struct {
 }
 
 func newRecorder(path string, t topology.Topology) (*recorder, error) {
-	file, err := os.Create(path)
+	file, err := os.Create(path) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, fmt.Errorf("-record: %w; name a file in a folder that exists", err)
 	}

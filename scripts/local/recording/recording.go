@@ -128,7 +128,7 @@ func throttled(operation string) string {
 
 // received counts what programs take from queues by calls, which functions do not.
 func (r *Recording) received(c awslocal.Call) {
-	var in struct{ QueueUrl string } //nolint:revive,staticcheck // SQS's own name
+	var in struct{ QueueUrl string } //nolint:revive // SQS's own name
 	var out struct{ Messages, Successful []json.RawMessage }
 	if json.Unmarshal(c.Request, &in) != nil || c.Err != nil || json.Unmarshal(c.Response, &out) != nil && c.Operation != "DeleteMessage" {
 		return
