@@ -130,16 +130,16 @@ func (w *world) payload(name topology.FunctionName) ([]byte, error) {
 	}
 	f, _ := topology.New(topology.LowLatency).Function(name)
 	var body string
-	switch name {
-	case topology.Router:
+	switch f.Source.Queue {
+	case topology.Ingress:
 		body = fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":%q,"type":%q,"data":%s}`, e.ID, e.Source, e.Type, e.Data)
-	case topology.Deliverer:
+	default: // a queue of deliveries
 		m := delivery.Message{Delivery: delivery.NewID(e.Tenant(), e.Source, e.ID, destination), Destination: destination, Attempt: 1, Event: e, AcceptedAt: time.Now()}
 		var err error
 		if body, err = m.Encode(delivery.MaxBytes); err != nil {
 			return nil, err
 		}
-	default:
+	case "": // run by the clock, or a baseline
 		return []byte(`{}`), nil
 	}
 	return json.Marshal(lambdaevents.SQSEvent{Records: []lambdaevents.SQSMessage{{
