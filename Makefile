@@ -85,3 +85,7 @@ deploy: synth ## Deploy the stack (STAGE=dev or prod; needs Node and AWS credent
 .PHONY: destroy
 destroy: ## Delete the stack (STAGE=dev; prod refuses)
 	$(CDK) destroy -c stage=$(or $(STAGE),dev)
+
+.PHONY: smoke
+smoke: ## Prove a deployed stack with events of its own (STAGE=dev or prod, ARGS="-prod-too"; needs AWS credentials)
+	go run ./scripts/smoke -stage $(or $(STAGE),dev) $(ARGS)

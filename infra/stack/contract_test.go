@@ -549,6 +549,10 @@ func (c contract) outputs() document {
 	for _, table := range c.Topology.Tables {
 		output("Table"+camel(string(table.Name)), ref(tableID(table.Name)), "Name of table "+string(table.Name))
 	}
+	for _, f := range c.Topology.Functions {
+		output("Function"+camel(string(f.Name)), ref("function-"+string(f.Name)+"/live/Resource"), "ARN of the alias under which function "+string(f.Name)+" runs")
+	}
+	all["Stage"] = document{"Description": "Stage of the stack", "Value": string(c.Stage)}
 	if c.CustomerKey {
 		output("KeyArn", arn(keyID), "ARN of the key")
 	}

@@ -24,6 +24,7 @@ func (b *builder) addFunctions() {
 	for _, f := range b.props.Topology.Functions {
 		scope := constructs.NewConstruct(b.Stack, jsii.String("function-"+string(f.Name)))
 		target := b.addFunction(scope, f)
+		b.output(topology.Output(f.Name.AliasVariable()), target.FunctionArn(), "ARN of the alias under which function "+string(f.Name)+" runs")
 		if f.Source.Queue != "" {
 			b.addMapping(scope, f, target)
 		}

@@ -50,7 +50,7 @@ func (b *builder) addQueue(q topology.Queue, deadLetter bool) {
 	}
 	queue := awssqs.NewQueue(b.Stack, jsii.String("queue-"+string(q.Name)), props)
 	b.queues[q.Name] = queue
-	b.output(outputID(q.Name.URLVariable()), queue.QueueUrl(), "URL of queue "+string(q.Name))
+	b.output(topology.Output(q.Name.URLVariable()), queue.QueueUrl(), "URL of queue "+string(q.Name))
 }
 
 // redrivePermission says who may name a queue as its dead-letter queue: for one that is none, nobody, or another queue's poison could

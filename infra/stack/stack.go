@@ -62,6 +62,7 @@ func New(scope constructs.Construct, id string, props Props) (awscdk.Stack, erro
 		functions: map[topology.FunctionName]awslambda.Function{},
 		logs:      map[topology.FunctionName]awslogs.LogGroup{},
 	}
+	b.output(topology.Output(topology.StageVariable), jsii.String(string(props.Stage)), "Stage of the stack")
 	b.addKey()
 	b.addQueues()
 	b.addTables()

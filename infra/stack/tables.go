@@ -42,7 +42,7 @@ func (b *builder) addTable(t topology.Table, options TableOptions) {
 		resource.AddPropertyOverride(jsii.String("Replicas.0.SSESpecification"), map[string]any{"KMSMasterKeyId": b.key.KeyArn()})
 	}
 	b.tables[t.Name] = table
-	b.output(outputID(t.Name.NameVariable()), table.TableName(), "Name of table "+string(t.Name))
+	b.output(topology.Output(t.Name.NameVariable()), table.TableName(), "Name of table "+string(t.Name))
 }
 
 func billing(p *Provisioned) awsdynamodb.Billing {

@@ -129,7 +129,7 @@ func TestFlagsThatDocumentsShowExist(t *testing.T) {
 	if shown < 10 {
 		t.Errorf("only %d flags found", shown)
 	}
-	for _, program := range []string{"local", "redrive", "deliveries", "coldstart"} {
+	for _, program := range []string{"local", "redrive", "deliveries", "coldstart", "smoke"} {
 		p.help(t, program)
 	}
 	for _, command := range subcommand.FindAllStringSubmatch(p.help(t, "destinations"), -1) {

@@ -331,6 +331,22 @@ func (n QueueName) URLVariable() string { return "WAYBILL_QUEUE_" + upper(string
 // NameVariable is the environment variable that holds a table's physical name: WAYBILL_TABLE_LEDGER.
 func (n TableName) NameVariable() string { return "WAYBILL_TABLE_" + upper(string(n)) }
 
+// AliasVariable is the environment variable that holds the ARN of the alias under which a function runs: WAYBILL_FUNCTION_ROUTER. Programs that look
+// after a deployed system read it; functions do not know each other.
+func (n FunctionName) AliasVariable() string { return "WAYBILL_FUNCTION_" + upper(string(n)) }
+
+// Output is the name of the stack's output that holds the value of an environment variable: QueueIngressDlqUrl for WAYBILL_QUEUE_INGRESS_DLQ_URL,
+// because CloudFormation allows letters and digits only.
+func Output(variable string) string {
+	var name strings.Builder
+	for word := range strings.SplitSeq(strings.TrimPrefix(variable, "WAYBILL_"), "_") {
+		if word != "" {
+			name.WriteString(word[:1] + strings.ToLower(word[1:]))
+		}
+	}
+	return name.String()
+}
+
 func upper(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
 
 // Environment variables that belong to no queue or table.
@@ -338,6 +354,7 @@ const (
 	ProfileVariable      = "WAYBILL_PROFILE"           // required: a Profile
 	DestinationsVariable = "WAYBILL_DESTINATIONS_FILE" // optional: path of a destinations file that is deployed with the function, instead of those in the registry
 	ServiceVariable      = "WAYBILL_SERVICE"           // optional: the dimension Service of metrics, where several deployments share an account
+	StageVariable        = "WAYBILL_STAGE"             // of a stack's outputs: dev or prod
 	TenantVariable       = "WAYBILL_TENANT"            // optional: the tenant of everything that arrives on the ingress queue, whatever a message says
 	EgressAllowVariable  = "WAYBILL_EGRESS_ALLOW"      // optional: CIDRs, comma-separated, that destinations may have besides public addresses
 	TraceDaemonVariable  = "AWS_XRAY_DAEMON_ADDRESS"   // set by Lambda where traces are taken

@@ -2,7 +2,7 @@
 // error names, messages and charges. What it does not implement it refuses by name, and it accepts nothing that AWS
 // refuses; where AWS's behaviour is not known for certain it takes the narrower reading.
 //
-// Implemented: tables and their TTL setting; PutItem, GetItem, UpdateItem, DeleteItem with all expressions and return
+// Implemented: tables and their settings for TTL and for point-in-time recovery, which recovers nothing; PutItem, GetItem, UpdateItem, DeleteItem with all expressions and return
 // values; Query, Scan; BatchGetItem, BatchWriteItem; ExecuteStatement and BatchExecuteStatement for PartiQL statements
 // that name one whole key. Not implemented: indexes, transactions, streams, and everything older than expressions.
 //

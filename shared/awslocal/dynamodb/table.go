@@ -23,6 +23,8 @@ type table struct {
 	mu   sync.RWMutex
 	rows rows
 	ttl  string // attribute with the time to live; "" if disabled
+
+	pointInTime bool // recovery is on
 }
 
 // rowKey encodes an item's key so that byte order is scan order: partitions by a hash of their key, which gives scans

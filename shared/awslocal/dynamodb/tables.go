@@ -45,6 +45,9 @@ var controlOperations = map[string]func(*Service, []byte) ([]byte, error){
 	"ListTables":         (*Service).listTables,
 	"UpdateTimeToLive":   (*Service).updateTimeToLive,
 	"DescribeTimeToLive": (*Service).describeTimeToLive,
+
+	"UpdateContinuousBackups":   (*Service).updateBackups,
+	"DescribeContinuousBackups": (*Service).describeBackups,
 }
 
 // decodeControl reads the request of an operation on tables. Members that this endpoint does not know are refused.
@@ -279,4 +282,60 @@ func (s *Service) describeTimeToLive(body []byte) ([]byte, error) {
 		d["TimeToLiveStatus"], d["AttributeName"] = "ENABLED", t.ttl
 	}
 	return json.Marshal(map[string]any{"TimeToLiveDescription": d})
+}
+
+// updateBackups switches point-in-time recovery. Nothing can be restored here.
+func (s *Service) updateBackups(body []byte) ([]byte, error) {
+	var r struct {
+		TableName                        string
+		PointInTimeRecoverySpecification *struct{ PointInTimeRecoveryEnabled *bool }
+	}
+	if err := decodeControl(body, &r); err != nil {
+		return nil, err
+	}
+	want := r.PointInTimeRecoverySpecification
+	if want == nil || want.PointInTimeRecoveryEnabled == nil {
+		return nil, invalid("1 validation error detected: Value null at 'pointInTimeRecoverySpecification.pointInTimeRecoveryEnabled' failed to satisfy constraint: Member must not be null")
+	}
+	t, err := s.backedUp(r.TableName)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	t.pointInTime = *want.PointInTimeRecoveryEnabled
+	t.mu.Unlock()
+	return t.describeBackups()
+}
+
+func (s *Service) describeBackups(body []byte) ([]byte, error) {
+	var r struct{ TableName string }
+	if err := decodeControl(body, &r); err != nil {
+		return nil, err
+	}
+	t, err := s.backedUp(r.TableName)
+	if err != nil {
+		return nil, err
+	}
+	return t.describeBackups()
+}
+
+// backedUp finds a table. These two operations have an error of their own for one that does not exist.
+func (s *Service) backedUp(name string) (*table, error) {
+	t, err := s.control(name)
+	if err != nil && validTableName(name) {
+		return nil, wire.Errorf("TableNotFoundException", "Table not found: %s", name)
+	}
+	return t, err
+}
+
+func (t *table) describeBackups() ([]byte, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	recovery := map[string]any{"PointInTimeRecoveryStatus": "DISABLED"}
+	if t.pointInTime {
+		recovery["PointInTimeRecoveryStatus"] = "ENABLED"
+	}
+	return json.Marshal(map[string]any{"ContinuousBackupsDescription": map[string]any{
+		"ContinuousBackupsStatus": "ENABLED", "PointInTimeRecoveryDescription": recovery,
+	}})
 }
