@@ -70,6 +70,9 @@ func (a *account) Do(req *http.Request) (*http.Response, error) {
 	if found[1] == "monitoring" {
 		header.Set("Smithy-Protocol", "rpc-v2-cbor")
 	}
+	if found[1] == "lambda" && status == http.StatusNotFound {
+		header.Set("X-Amzn-Errortype", "ResourceNotFoundException")
+	}
 	return &http.Response{
 		StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text)), ContentLength: int64(len(text)), Request: req, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}, nil

@@ -43,7 +43,9 @@ func withoutDestinations(document []byte, gone func(id string) bool) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	goes := func(item *jsontree.Node) bool { return textMember(item, "tenant") == Tenant && gone(textMember(item, "id")) }
+	goes := func(item *jsontree.Node) bool {
+		return textMember(item, "tenant") == Tenant && gone(textMember(item, "id"))
+	}
 	stays := slices.IndexFunc(list.Items, func(item *jsontree.Node) bool { return !goes(item) })
 	if stays < 0 {
 		if n := len(list.Items); n > 0 {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,9 @@ import (
 	"github.com/waybillhq/waybill/scripts/smoke/program"
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/egress"
+	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -64,10 +67,10 @@ func inWorld(t *testing.T, d deployed, play func(w *world)) {
 			Destinations: []byte(d.document), Logger: slog.New(slog.DiscardHandler), Queues: sqs.Options{Seed: 1},
 			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 				switch {
-				case strings.HasPrefix(address, "127.0.0.1:1"+"") && strings.HasSuffix(address, ":1") && !w.open:
+				case strings.HasSuffix(address, ":1") && !w.open:
 					return guard.DialContext(ctx, network, address) // refused before anything is sent
 				case strings.HasSuffix(address, ":1"):
-					return nil, &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+					return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 				}
 				return w.receiver.Dial(ctx, network, address)
 			},
@@ -262,5 +265,69 @@ func (w *world) untouched() {
 		if n := w.queue(q.Name).Depth().Total(); n > 0 {
 			w.t.Errorf("%d messages are left in %s", n, q.Name)
 		}
+	}
+}
+
+// forget deletes the waybill of a run's event, as if the ledger did not hold what it was told.
+func (w *world) forget(event string) {
+	for _, d := range w.ours() {
+		id := string(delivery.NewID(program.Tenant, "/waybill/smoke", strings.TrimSuffix(d, "-rejected")+event, d))
+		if _, err := w.tables().DeleteItem(context.Background(), &dynamodb.DeleteItemInput{
+			TableName: aws.String(string(topology.Ledger)), Key: map[string]types.AttributeValue{"delivery": &types.AttributeValueMemberS{Value: id}},
+		}); err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
+// ours are the program's destinations that are in force.
+func (w *world) ours() (ids []string) {
+	w.apply(func(now string) string {
+		set, err := registry.Parse([]byte(now), registry.Options{})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for d := range set.All() {
+			if d.Tenant == program.Tenant {
+				ids = append(ids, d.ID)
+			}
+		}
+		return now
+	})
+	return ids
+}
+
+// apply changes what is in force, as somebody else would.
+func (w *world) apply(edit func(now string) string) {
+	store, err := w.Registry()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx := context.Background()
+	now, err := store.Current(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	old, err := store.Document(ctx, now.Version)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if edited := edit(string(old)); edited != string(old) {
+		if _, err := store.Apply(ctx, now.Version.Number, registry.Draft{Document: []byte(edited), By: "anna", At: time.Now()}); err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
+// steal takes a letter away.
+func (w *world) steal() {
+	q := w.queue(topology.DeliveriesDeadLetter)
+	got, err := q.Receive(context.Background(), sqs.ReceiveOptions{})
+	if err != nil || len(got) == 0 {
+		w.t.Errorf("no letter: %v", err)
+		return
+	}
+	if err := q.Delete(got[0].ReceiptHandle); err != nil {
+		w.t.Error(err)
 	}
 }
