@@ -192,7 +192,7 @@ func (d *Deliverer) before(ctx context.Context, reserve time.Duration) (context.
 // then the record is acknowledged. A job that fails at one step does not reach the next.
 func (d *work) finish(ctx context.Context, jobs []*job, outcomes []error) {
 	futures := &sendings{}
-	var unstarted, delivered, durable []*job
+	var unstarted, delivered, dropped, durable []*job
 	for _, j := range jobs {
 		if j.result.Verdict == downstream.NotStarted {
 			unstarted = append(unstarted, j)
@@ -203,13 +203,16 @@ func (d *work) finish(ctx context.Context, jobs []*job, outcomes []error) {
 			outcomes[j.record] = d.busy(j.grant.LeaseUntil, err)
 			continue
 		}
-		if j.plan.Future == ledger.Nothing {
+		switch {
+		case j.plan.Future == ledger.Nothing:
 			delivered = append(delivered, j)
+		case j.dropped():
+			dropped = append(dropped, j)
 		}
 	}
 	// Successes wait for no other's future: a queue that hangs would leave them unsettled, and their effects would be repeated.
 	telemetry.From(ctx).Count(telemetry.Delivered, len(delivered))
-	d.settle(ctx, delivered, outcomes)
+	d.settle(ctx, append(delivered, dropped...), outcomes)
 	d.send(ctx, futures, func(j *job, err error) {
 		if err != nil {
 			// The attempt is not settled: when the lease is over, the redelivered message decides again.
@@ -232,6 +235,7 @@ func (d *work) plan(ctx context.Context, j *job, futures *sendings) error {
 	j.plan = ledger.After(result, m.Epoch, m.Attempt)
 	d.logAttempt(ctx, j)
 	switch {
+	case j.dropped():
 	case j.plan.Future == ledger.Successor && j.unspent():
 		futures.room.add(j, waiting.Held{Message: d.parked(m), Parked: true, Trace: j.trace})
 	case j.plan.Future == ledger.Successor:
@@ -245,6 +249,9 @@ func (d *work) plan(ctx context.Context, j *job, futures *sendings) error {
 	}
 	return nil
 }
+
+// dropped tells of a failed attempt that nothing follows, not even a dead letter: the delivery is one of those that nobody wants later.
+func (j *job) dropped() bool { return j.plan.Future == ledger.DeadLetter && j.destination.Life > 0 }
 
 // unspent tells of a failed attempt that it found out something about the destination and nothing about the delivery: that it is disabled, or that it has
 // not recovered.

@@ -27,6 +27,10 @@ func (d *work) gate(ctx context.Context, set *registry.Set, j *job, held *sendin
 			return false, d.fault(err)
 		}
 	}
+	// What the canary misses is its own alarm's to tell; nobody wants the delivery itself. It is off as long as a release that switches it on or off is under way.
+	if !ok && m.Destination == registry.CanaryID || ok && d.outlived(m, destination) {
+		return false, nil
+	}
 	if !ok {
 		return false, d.bury(j, "unknown-destination", held)
 	}
@@ -49,6 +53,11 @@ func (d *work) gate(ctx context.Context, set *registry.Set, j *job, held *sendin
 		return false, d.passOn(j, held)
 	}
 	return true, nil
+}
+
+// outlived tells whether a delivery is of no use any more.
+func (d *Deliverer) outlived(m *delivery.Message, destination *registry.Destination) bool {
+	return destination.Life > 0 && !m.AcceptedAt.IsZero() && d.age(m.AcceptedAt) > destination.Life
 }
 
 // lookAgain asks for a destination that is not in the set at hand: the router may have read newer destinations than this environment.

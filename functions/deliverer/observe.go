@@ -10,6 +10,7 @@ import (
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/tracing"
 )
@@ -88,9 +89,10 @@ func (d *Deliverer) observeAge(ctx context.Context, m telemetry.Metric, j *job) 
 	}
 }
 
-// settled publishes that the ledger has learnt of a result. A replay has been delivered before.
+// settled publishes that the ledger has learnt of a result. A replay has been delivered before; the canary's deliveries are nobody's, and where little else is
+// sent they would make late ones look few.
 func (d *Deliverer) settled(ctx context.Context, m *delivery.Message, state ledger.State) {
-	if state == ledger.Delivered && !m.Replay && !m.AcceptedAt.IsZero() {
+	if state == ledger.Delivered && !m.Replay && m.Destination != registry.CanaryID && !m.AcceptedAt.IsZero() {
 		telemetry.From(ctx).Settled(d.age(m.AcceptedAt), d.cfg.Objective)
 	}
 }

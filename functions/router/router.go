@@ -84,7 +84,7 @@ func New(cfg Config) (*Router, error) {
 
 // checkTenant refuses a tenant under which every event would be invalid, or that reads as if it were several.
 func checkTenant(tenant string) error {
-	if tenant == "" || tenant == registry.EveryTenant {
+	if tenant == "" || tenant == registry.EveryTenant || tenant == registry.CanaryTenant {
 		return fmt.Errorf("is %q: name the tenant, or leave the queue out if producers may name theirs", tenant)
 	}
 	e := events.Event{ID: "1", Source: "/", Type: "t", Extensions: map[string]string{events.TenantExtension: tenant}}

@@ -89,6 +89,9 @@ func (w *routing) route(ctx context.Context, i int, rec batch.Record) error {
 	unmatched := 0
 	for n := range decoded.Events {
 		e := &decoded.Events[n]
+		if registry.IsCanary(e.Source, e.Type) { // whatever tenant it names, or its queue is pinned to: it is none of theirs
+			e.Extensions[events.TenantExtension] = registry.CanaryTenant
+		}
 		wanted[n] = w.set.Match(e.Tenant(), pattern.NewEvent(e.Attributes(), e.Data))
 		slices.SortFunc(wanted[n], func(a, b *registry.Destination) int { return strings.Compare(a.ID, b.ID) })
 		if len(wanted[n]) == 0 {

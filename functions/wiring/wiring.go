@@ -49,7 +49,7 @@ import (
 	waitingdynamo "github.com/waybillhq/waybill/shared/waiting/dynamo"
 )
 
-// Assembly puts a function together from its configuration and its parts: the type of Router, Deliverer and Waker.
+// Assembly puts a function together from its configuration and its parts: the type of Router, Deliverer, Waker and Canary.
 type Assembly func(config.Function, Parts) (lambda.Handler, error)
 
 // Parts are what a function is put together from besides its configuration.
@@ -275,8 +275,12 @@ func directory(cfg config.Function, p Parts) (*registry.Cache, error) {
 	if err != nil {
 		return nil, err
 	}
+	canary, err := canaryDestination(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return registry.NewCache(store, registry.CacheConfig{
-		Fixed: p.Destinations, MaxAge: cfg.Topology.Limits.RegistryAge, MaxStale: cfg.Topology.Limits.RegistryStale,
+		Fixed: p.Destinations, Canary: canary, MaxAge: cfg.Topology.Limits.RegistryAge, MaxStale: cfg.Topology.Limits.RegistryStale,
 		By: string(cfg.Function.Name), Now: p.Now, OnProblem: problem,
 	}), nil
 }

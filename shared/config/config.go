@@ -25,6 +25,8 @@ type Function struct {
 	Tenant           string                        // of everything on the ingress queue; "" for what messages say
 	Service          string                        // of the metrics; "" for the default
 	TraceDaemon      string                        // address of the X-Ray daemon; "" where no traces are taken
+	CanaryURL        string                        // where the canary listens; "" without a canary, and for the canary itself
+	CanarySecret     string                        // ARN of what signs for the canary; "" without one
 	EgressAllow      []netip.Prefix
 	LogLevel         slog.Level
 }
@@ -32,11 +34,15 @@ type Function struct {
 // Lookup finds an environment variable, as os.LookupEnv does.
 type Lookup func(name string) (value string, ok bool)
 
-// Load reads the configuration of the named function, in the topology of the profile that the environment names.
+// Load reads the configuration of the named function, in the topology of the profile that the environment names, with the canary if the environment says
+// where it listens.
 func Load(name topology.FunctionName, lookup Lookup) (Function, error) {
 	r := reader{lookup: lookup}
 	profile := topology.Profile(r.required(topology.ProfileVariable, "low-latency or high-volume"))
 	t := topology.New(profile)
+	if name == topology.Canary || r.optional(topology.CanaryURLVariable) != "" {
+		t = t.WithCanary()
+	}
 	if profile != "" {
 		if err := t.Validate(); err != nil {
 			r.add("%s: %w", topology.ProfileVariable, err)
@@ -63,10 +69,16 @@ func (r *reader) function(t topology.Topology, name topology.FunctionName) (Func
 		Service: r.optional(topology.ServiceVariable), TraceDaemon: r.optional(topology.TraceDaemonVariable),
 	}
 	for _, q := range fn.Queues {
-		cfg.Queues[q.Queue] = r.url(q.Queue.URLVariable())
+		cfg.Queues[q.Queue] = r.url(q.Queue.URLVariable(), "the URL of the queue")
 	}
 	for _, table := range fn.Tables {
 		cfg.Tables[table.Table] = r.required(table.Table.NameVariable(), "the name of the table")
+	}
+	if fn.ServesCanary {
+		cfg.CanaryURL = r.url(topology.CanaryURLVariable, "the URL where the canary listens")
+	}
+	if fn.ServesCanary || fn.Listens {
+		cfg.CanarySecret = r.required(topology.CanarySecretVariable, "the ARN of the secret that signs for the canary")
 	}
 	if text := r.optional(topology.EgressAllowVariable); text != "" {
 		var err error
@@ -107,13 +119,13 @@ func (r *reader) optional(name string) string {
 	return value
 }
 
-func (r *reader) url(name string) string {
-	value := r.required(name, "the URL of the queue")
+func (r *reader) url(name, meaning string) string {
+	value := r.required(name, meaning)
 	if value == "" {
 		return ""
 	}
 	if u, err := url.Parse(value); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		r.add("%s is %q, which is no http or https URL: set it to the URL of the queue", name, value)
+		r.add("%s is %q, which is no http or https URL: set it to %s", name, value, meaning)
 	}
 	return value
 }

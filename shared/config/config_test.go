@@ -3,6 +3,7 @@ package config_test
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadTakesWhatTheTopologyLists(t *testing.T) {
-	for _, f := range topology.New(topology.LowLatency).Functions {
+	for _, f := range slices.Concat(topology.New(topology.LowLatency).Functions, topology.New(topology.LowLatency).WithCanary().Functions) {
 		variables := map[string]string{}
 		for _, name := range f.Variables() {
 			variables[name] = "https://example.com/x"
@@ -77,5 +78,26 @@ func TestLoadNamesEveryProblemAtOnce(t *testing.T) {
 func TestLoadRefusesUnknownFunction(t *testing.T) {
 	if _, err := config.Load("waiter", lookup(complete())); err == nil || !strings.Contains(err.Error(), "waiter") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoadOfTheCanary(t *testing.T) {
+	variables := complete()
+	variables["WAYBILL_CANARY_URL"] = "https://abc.lambda-url.eu-west-1.on.aws/"
+	if _, err := config.Load(topology.Deliverer, lookup(variables)); err == nil || !strings.Contains(err.Error(), "WAYBILL_CANARY_SECRET is missing") {
+		t.Errorf("a URL without a secret: %v", err)
+	}
+	variables["WAYBILL_CANARY_SECRET"] = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:canary-AbCdEf"
+	for _, name := range []topology.FunctionName{topology.Deliverer, topology.Canary} {
+		cfg, err := config.Load(name, lookup(variables))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.CanarySecret != variables["WAYBILL_CANARY_SECRET"] || (cfg.CanaryURL == "") != (name == topology.Canary) {
+			t.Errorf("%s: URL %q, secret %q", name, cfg.CanaryURL, cfg.CanarySecret)
+		}
+	}
+	if cfg, err := config.Load(topology.Deliverer, lookup(complete())); err != nil || cfg.CanaryURL != "" || cfg.Function.ServesCanary {
+		t.Errorf("a canary where none is: %+v, %v", cfg, err)
 	}
 }

@@ -27,6 +27,8 @@ type CacheConfig struct {
 	// Fixed are destinations from a file that is deployed with the function. The Cache gives these with the states of the store, and never
 	// reads a document. Nil: the destinations are those that were applied.
 	Fixed *Set
+	// Canary is a destination that the Cache adds to whatever the destinations are: it is known where they are, and not where they are not. Nil: none.
+	Canary *Destination
 	// MaxAge is how old destinations and states may be before they are read again: how long it takes until a change is known everywhere.
 	// Longer costs fewer reads. Default 15 seconds.
 	MaxAge time.Duration
@@ -132,6 +134,9 @@ type unusable struct {
 
 // NewCache makes a Cache. Nothing is read until it is asked.
 func NewCache(store Store, cfg CacheConfig) *Cache {
+	if cfg.Fixed != nil {
+		cfg.Fixed = cfg.Fixed.WithCanary(cfg.Canary)
+	}
 	return &Cache{
 		store: store, cfg: cfg.withDefaults(),
 		disabled: map[string]note{}, missed: map[string]time.Time{}, told: map[string]time.Time{},
@@ -326,7 +331,7 @@ func (c *Cache) load(ctx context.Context) (loaded, error) {
 			err = fmt.Errorf("registry: version %d of the destinations, applied by %q, is not one for this release: %w", now.Version.Number, now.Version.By, err)
 			return old.without(&unusable{now.Version.Token, err})
 		}
-		return loaded{set: set.WithStates(now.States), number: now.Version.Number, token: now.Version.Token, whole: true}, nil
+		return loaded{set: set.WithCanary(c.cfg.Canary).WithStates(now.States), number: now.Version.Number, token: now.Version.Token, whole: true}, nil
 	}
 }
 

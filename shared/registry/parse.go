@@ -220,6 +220,10 @@ func (r *reader) id(path string, n *jsontree.Node) string {
 	if !ok {
 		return ""
 	}
+	if id == CanaryID {
+		r.fail(n.Offset, path, "is the id of Waybill's own canary", "choose another; the canary is an option of the stack and stands in no file")
+		return ""
+	}
 	if !ValidID(id) {
 		r.fail(n.Offset, path, "is not a valid id", idForm)
 		return ""
@@ -245,6 +249,8 @@ func (r *reader) tenant(path string, n *jsontree.Node) string {
 		r.fail(n.Offset, path, "is empty", `name the tenant, or write "*" for all of them`)
 	case len(tenant) > MaxTenant:
 		r.fail(n.Offset, path, fmt.Sprintf("has %d bytes", len(tenant)), fmt.Sprintf("use at most %d", MaxTenant))
+	case tenant == CanaryTenant:
+		r.fail(n.Offset, path, "is the tenant of Waybill's own canary, whose events are nobody else's", "name another")
 	case strings.Contains(tenant, EveryTenant):
 		r.fail(n.Offset, path, "holds a * beside other characters, which is no wildcard here", `name one tenant, or write "*" for all of them`)
 	case strings.ContainsFunc(tenant, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }):

@@ -57,6 +57,8 @@ func refusals() []refusal {
 		// Identity.
 		{"no id", with("id", ``), d + "id", `"id": "orders-crm"`},
 		{"empty id", with("id", `""`), d + "id", "use a-z, 0-9 and hyphens"},
+		{"the canary's id", with("id", `"waybill.canary"`), d + "id", "stands in no file"},
+		{"the canary's tenant", with("tenant", `"waybill.canary"`), d + "tenant", "nobody else's; name another"},
 		{"upper case id", with("id", `"Orders"`), d + "id", "use a-z, 0-9 and hyphens"},
 		{"id with a hyphen first", with("id", `"-a"`), d + "id", "a letter or digit first"},
 		{"id with a line end", with("id", `"a\n"`), d + "id", "use a-z"},

@@ -38,6 +38,10 @@ type Destination struct {
 	Ledger  LedgerMode
 	Reject  []int // status codes after which a delivery is never tried again, ascending; DefaultReject unless set
 
+	// Life is how long after its event's acceptance a delivery is of use; then it is dropped instead of being tried or held, and none becomes a dead letter. 0: for
+	// ever, which is so for all destinations but the canary.
+	Life time.Duration
+
 	patternText string // as it stands in the file, for Diff
 }
 
@@ -141,9 +145,13 @@ func (s *Set) Lookup(id string) (*Destination, bool) {
 }
 
 // Match gives the destinations that want an event of that tenant, in the order of the file. Its cost grows with the event
-// and with the destinations whose patterns it comes near, as pattern.Index says, not with how many there are.
+// and with the destinations whose patterns it comes near, as pattern.Index says, not with how many there are. CanaryTenant is not one of those that
+// EveryTenant means.
 func (s *Set) Match(tenant string, e *pattern.Event) []*Destination {
-	orders := append(s.tenants[tenant].match(e), s.every.match(e)...)
+	orders := s.tenants[tenant].match(e)
+	if tenant != CanaryTenant {
+		orders = append(orders, s.every.match(e)...)
+	}
 	slices.Sort(orders)
 	wanted := make([]*Destination, len(orders))
 	for i, order := range orders {

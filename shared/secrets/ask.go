@@ -125,6 +125,9 @@ func shorten(s string) string {
 	}, fmt.Sprintf("%.*s", mostRunes, s))
 }
 
+// generated is the member under which AWS can generate a secret: the beginning of each, because AWS puts nothing in front of what it generates.
+const generated = "whsec_"
+
 // parse reads what lies under an ARN: secrets separated by white space, or a JSON object with such values. Errors repeat nothing of it.
 func parse(text string) ([]registry.Secret, error) {
 	if !strings.HasPrefix(strings.TrimSpace(text), "{") {
@@ -142,7 +145,11 @@ func parse(text string) ([]registry.Secret, error) {
 		if member.Value.Kind != jsontree.String {
 			return nil, errors.New("its JSON object has a value that is no text; keep nothing but secrets, whsec_…, in it")
 		}
-		values = append(values, member.Value.Text)
+		value := member.Value.Text
+		if member.Name == generated {
+			value = generated + value
+		}
+		values = append(values, value)
 	}
 	return registry.ParseSecrets(strings.Join(values, "\n"))
 }

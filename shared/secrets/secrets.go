@@ -4,6 +4,8 @@
 //
 // Under an ARN lies text: one secret, whsec_…, or several separated by white space while they are rotated; or a JSON object, as the console
 // of Secrets Manager writes it, whose values are all such text, whatever their names. All keys sign, in the order in which they are written.
+// A member named whsec_ holds what follows it, so that Secrets Manager can generate one: GenerateSecretString with SecretStringTemplate {},
+// GenerateStringKey whsec_, ExcludePunctuation and a length of 32 to 84 that is divisible by 4.
 // In Secrets Manager it is the version AWSCURRENT that counts: a secret that is to sign still must be in it, as AWSPREVIOUS is not read.
 // Bytes (SecretBinary) are refused.
 //

@@ -52,6 +52,11 @@ const (
 	WakerLag
 	WaitingStray
 
+	CanarySent
+	CanaryReceived
+	CanaryRefused
+	CanaryLatency
+
 	metrics // how many there are
 )
 
@@ -141,6 +146,12 @@ var table = [metrics]Definition{
 	WakerFailed:  {Name: "WakerFailed", Unit: Count, Meaning: "rows that stay because sending or deleting them failed; the next run tries again"},
 	WakerLag:     {Name: "WakerLag", Unit: Seconds, Kind: Max, Meaning: "by how much the oldest open bucket is older than it should be; 0 is published too, as a sign of life"},
 	WaitingStray: {Name: "WaitingStray", Unit: Count, Meaning: "deliveries that a scan found where no run looks: a rule was broken", zero: true},
+
+	// The canary.
+	CanarySent:     {Name: "CanarySent", Unit: Count, Meaning: "events of the canary that the ingress queue took"},
+	CanaryReceived: {Name: "CanaryReceived", Unit: Count, Meaning: "events of the canary that came back signed and as they were sent; one that is delivered twice counts twice"},
+	CanaryRefused:  {Name: "CanaryRefused", Unit: Count, Meaning: "requests at the canary's URL that it did not believe: whoever finds the URL can cause them"},
+	CanaryLatency:  {Name: "CanaryLatency", Unit: Milliseconds, Kind: Values, Meaning: "from sending an event of the canary to its receipt, retries included"},
 }
 
 // Metrics gives the table of all metrics, in the order of the constants.

@@ -28,6 +28,7 @@ const (
 	StaleOwners           PageName = "stale-owners"
 	StoreFallback         PageName = "store-fallback"
 	ObjectiveBurning      PageName = "objective-burning"
+	CanaryMissing         PageName = "canary-missing"
 )
 
 // Page is a cause for which a human is called. Its alarms are silent; the page is raised while one of them is, or one of its groups of them.
@@ -45,6 +46,7 @@ func Pages() []Page {
 		{WakerBehind, "The waker runs, but deliveries leave the waiting room late."},
 		{IngressBacklog, "Events wait on the ingress queue, and the router does not keep up or does not run."},
 		{DeliveriesBacklog, "Deliveries wait on the deliveries queue, and the deliverer does not keep up or does not run."},
+		{CanaryMissing, "The event that Waybill sends itself every minute does not arrive, or arrives late."},
 		{ObjectiveBurning, "Deliveries are late: the error budget of the objective is being used up too fast."},
 		{FunctionErrors, "A function fails, panics, or cannot put messages where they belong."},
 		{FunctionCapacity, "A function is at the limit of its concurrency or its time."},
@@ -154,6 +156,8 @@ func (t Topology) Alarms(concurrency func(Function) int) []Alarm {
 			all = append(all, objectiveAlarms()...)
 		case Waker:
 			all = append(all, wakerAlarms(f, t.Limits)...)
+		case Canary:
+			all = append(all, t.canaryAlarms(f)...)
 		}
 	}
 	return all

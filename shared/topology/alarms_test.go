@@ -10,7 +10,7 @@ import (
 )
 
 func alarms(change func(*topology.Topology)) []topology.Alarm {
-	top := topology.New(topology.LowLatency)
+	top := topology.New(topology.LowLatency).WithCanary()
 	change(&top)
 	return top.Alarms(func(f topology.Function) int { return f.Source.MaximumConcurrency })
 }

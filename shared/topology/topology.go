@@ -143,6 +143,8 @@ type Function struct {
 	Tables        []TableAccess
 	Secrets       bool // reads the secrets that destinations name, in Secrets Manager and SSM
 	RecursiveLoop bool // allow SQS → Lambda → SQS beyond Lambda's loop detection
+	Listens       bool // has a URL that anybody can call; what is signed with the canary's secret is all that it believes
+	ServesCanary  bool // knows the canary as a destination
 }
 
 // Limits are the times and numbers that several parts must agree on.
@@ -370,5 +372,5 @@ func (f Function) Variables() []string {
 	for _, t := range f.Tables {
 		names = append(names, t.Table.NameVariable())
 	}
-	return names
+	return append(names, f.takesOfCanary()...)
 }

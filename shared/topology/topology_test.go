@@ -14,6 +14,9 @@ func TestProfilesAreValid(t *testing.T) {
 		if err := topology.New(p).Validate(); err != nil {
 			t.Errorf("%s: %v", p, err)
 		}
+		if err := topology.New(p).WithCanary().Validate(); err != nil {
+			t.Errorf("%s, with the canary: %v", p, err)
+		}
 	}
 }
 
@@ -84,6 +87,7 @@ var violations = []struct {
 	{"batch without window", func(t *topology.Topology) { function(t, topology.Router).Source.BatchSize = 11 }, []string{"function router", "batch size 11", "window"}},
 	{"empty batch", func(t *topology.Topology) { function(t, topology.Router).Source.BatchSize = 0 }, []string{"function router", "batch size 0"}},
 	{"broken window", func(t *topology.Topology) { function(t, topology.Router).Source.Window = 1500 * time.Millisecond }, []string{"function router", "batch window 1.5s"}},
+	{"canary before it listens", func(t *topology.Topology) { function(t, topology.Router).ServesCanary = true }, []string{"function router", "WithCanary"}},
 	{"concurrency of one", func(t *topology.Topology) { function(t, topology.Router).Source.MaximumConcurrency = 1 }, []string{"function router", "maximum concurrency 1"}},
 }
 

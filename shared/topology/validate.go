@@ -114,12 +114,17 @@ func (v *violations) tables(t Topology) {
 
 func (v *violations) functions(t Topology) {
 	names := map[FunctionName]bool{}
+	listens := false // those before the function at hand
 	sources := map[QueueName]FunctionName{}
 	for _, f := range t.Functions {
 		if f.Name == "" || names[f.Name] {
 			v.add("function %q: needs a name of its own", f.Name)
 		}
 		names[f.Name] = true
+		if f.ServesCanary && !listens {
+			v.add("function %s: serves the canary, but no function before it listens: use Topology.WithCanary", f.Name)
+		}
+		listens = listens || f.Listens
 		v.function(t, f)
 		if f.Every != 0 || f.Source.Queue == "" {
 			v.schedule(f)

@@ -12,6 +12,7 @@ import (
 // What destinations may name as secrets. In AWS the stack's options narrow it.
 const (
 	anySecret    = "arn:aws:secretsmanager:" + awslocal.Region + ":" + awslocal.AccountID + ":secret:*"
+	ofCanary     = "arn:aws:secretsmanager:" + awslocal.Region + ":" + awslocal.AccountID + ":secret:" + canarySecret + "-*"
 	anyParameter = "arn:aws:ssm:" + awslocal.Region + ":" + awslocal.AccountID + ":parameter/*"
 )
 
@@ -36,6 +37,9 @@ func (s *System) role(f topology.Function) *awslocal.Role {
 	if f.Secrets {
 		grant(anySecret, topology.GetSecretValue)
 		grant(anyParameter, topology.GetParameter)
+	}
+	if f.Listens {
+		grant(ofCanary, topology.GetSecretValue)
 	}
 	return awslocal.NewRole(string(f.Name), grants...)
 }

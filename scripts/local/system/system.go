@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +65,9 @@ type Config struct {
 	// Fault is asked before every batch of a function.
 	Fault   func(topology.FunctionName, mapping.Batch) mapping.Fault
 	Stopped bool // make everything, start no mapping
+	// Canary is where the canary listens, from Start to Stop: the system sends itself an event a minute. nil: there is no canary. The address must be one of
+	// loopback, which EgressAllow or Dial let the deliverer reach.
+	Canary net.Listener
 
 	// Client carries calls to the endpoint; nil: HTTP over in-memory connections. Endpoint.ServeHTTP may be called without any connection.
 	Client func(*awslocal.Endpoint) aws.HTTPClient
@@ -95,12 +99,14 @@ type System struct {
 	Mappings  map[topology.FunctionName]*mapping.Mapping
 	Roles     map[topology.FunctionName]*awslocal.Role // what the code of each function may do at the endpoint, and did
 
-	programs  map[topology.FunctionName]*runtimeapi.Program // with Config.Binaries
-	served    chan error
-	topology  topology.Topology
-	client    aws.HTTPClient
-	schedules []schedule
-	clock     clock
+	programs     map[topology.FunctionName]*runtimeapi.Program // with Config.Binaries
+	served       chan error
+	sink         *http.Server // of the canary; nil without one
+	canarySecret string       // its ARN
+	topology     topology.Topology
+	client       aws.HTTPClient
+	schedules    []schedule
+	clock        clock
 }
 
 // Start makes queues, tables and functions and starts the mappings. Stop it in the end. What it reports as an error is complete:
@@ -117,6 +123,9 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	}
 	if err := errors.Join(cfg.Topology.Validate(), cfg.check()); err != nil {
 		return nil, err
+	}
+	if cfg.Canary != nil {
+		cfg.Topology = cfg.Topology.WithCanary()
 	}
 	cfg.Topology = faster(cfg.Topology, max(cfg.Speed, 1))
 	s := &System{
@@ -136,8 +145,11 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	if cfg.Listener != nil {
 		go func() { s.served <- s.Endpoint.Serve(cfg.Listener) }()
 	}
-	if err := errors.Join(s.createTables(ctx), s.apply(ctx, cfg), s.createFunctions(cfg)); err != nil {
+	if err := errors.Join(s.createTables(ctx), s.apply(ctx, cfg), s.createCanarySecret(ctx, cfg), s.createFunctions(cfg)); err != nil {
 		return nil, errors.Join(err, s.Stop(ctx))
+	}
+	if cfg.Canary != nil {
+		s.listen(cfg.Canary)
 	}
 	if !cfg.Stopped {
 		s.Resume(ctx)
@@ -194,6 +206,9 @@ func (s *System) StartSchedules(ctx context.Context) { s.clock.start(ctx, s.sche
 // Stop stops everything.
 func (s *System) Stop(ctx context.Context) error {
 	errs := []error{s.Pause(ctx)}
+	if s.sink != nil {
+		errs = append(errs, s.sink.Close())
+	}
 	for _, f := range s.Functions {
 		errs = append(errs, f.Close(ctx))
 	}
@@ -336,6 +351,7 @@ func (s *System) apply(ctx context.Context, cfg Config) error {
 func (s *System) createFunctions(cfg Config) error {
 	assemblies := map[topology.FunctionName]wiring.Assembly{
 		topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer, topology.SlowLane: wiring.Deliverer, topology.Waker: wiring.Waker,
+		topology.Canary: wiring.Canary,
 	}
 	parts := wiring.Parts{OnAttempt: cfg.OnAttempt, Dial: cfg.Dial, Metrics: cfg.Metrics}
 	if cfg.Traces != nil {
@@ -444,6 +460,10 @@ func (s *System) variables(cfg Config) map[string]string {
 	}
 	for _, t := range s.topology.Tables {
 		variables[t.Name.NameVariable()] = string(t.Name)
+	}
+	if cfg.Canary != nil {
+		variables[topology.CanaryURLVariable] = "http://" + cfg.Canary.Addr().String() + "/"
+		variables[topology.CanarySecretVariable] = s.canarySecret
 	}
 	return variables
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/waybillhq/waybill/scripts/local/receiver"
 	"github.com/waybillhq/waybill/scripts/local/system"
 	"github.com/waybillhq/waybill/shared/awslocal"
+	"github.com/waybillhq/waybill/shared/awslocal/inmem"
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
@@ -95,6 +96,7 @@ type plan struct {
 	topology     func(*topology.Topology) // nil: as it is
 	denied       bool                     // a function attempts what it is not granted
 	stopped      bool
+	canary       bool
 	quiet        bool // two pollers per function: long tests cost a third
 	random       bool // a relaxed delivery may be under way twice, and one of the two arrive late
 	redriven     bool // deliveries of this test are restarted: a delivered one may be called again
@@ -109,6 +111,8 @@ type world struct {
 	set      *registry.Set
 	receiver *receiver.Receiver
 	producer *awssqs.Client
+	sink     *inmem.Listener // where the canary listens; nil without one
+	metrics  bytes.Buffer    // lines; with the canary only
 	began    time.Time
 	acted    atomic.Bool
 
@@ -152,6 +156,10 @@ func start(t *testing.T, p plan) *world {
 	if p.topology != nil {
 		p.topology(&cfg.Topology)
 	}
+	if p.canary {
+		w.sink = inmem.Listen("127.0.0.1:9")
+		cfg.Canary, cfg.Metrics = w.sink, w
+	}
 	if p.fault != nil {
 		cfg.Fault = func(f topology.FunctionName, b mapping.Batch) mapping.Fault { return p.fault(w, f, b) }
 	}
@@ -193,7 +201,17 @@ func (w *world) received(r receiver.Request) {
 	}
 }
 
+// Write takes lines of metrics.
+func (w *world) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.metrics.Write(line)
+}
+
 func (w *world) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if w.sink != nil && address == w.sink.Addr().String() {
+		return w.sink.Dial(ctx)
+	}
 	if w.plan.dial != nil {
 		if err := w.plan.dial(w); err != nil {
 			return nil, err
