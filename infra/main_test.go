@@ -31,7 +31,7 @@ func TestAppTakesItsContextFromCDK(t *testing.T) {
 		t.Skip("the CDK tests need Node 22 or later on the PATH; everything else runs without")
 	}
 	dir := t.TempDir()
-	for _, f := range topology.New(topology.LowLatency).Functions {
+	for _, f := range topology.New(topology.LowLatency).WithCanary().Functions {
 		folder := filepath.Join(dir, "dist", string(f.Name))
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			t.Fatal(err)

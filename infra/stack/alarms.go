@@ -24,6 +24,9 @@ func (b *builder) addQueries() {
 	scope := constructs.NewConstruct(b.Stack, jsii.String("queries"))
 	for _, page := range topology.Pages() {
 		query := b.runbooks[page.Name].Query
+		if !b.deployed(query) {
+			continue
+		}
 		var groups []any
 		for _, f := range query.Functions {
 			groups = append(groups, b.logs[f].LogGroupName())
@@ -240,7 +243,7 @@ func (v *violations) readRunbooks(t topology.Topology) map[topology.PageName]run
 			v.add("page %s: infra/runbooks/%s.md is missing: write what to do", page.Name, page.Name)
 		}
 		for _, name := range book.Query.Functions {
-			if _, ok := t.Function(name); !ok {
+			if _, ok := t.WithCanary().Function(name); !ok {
 				v.add("infra/runbooks/%s.md: its query reads the logs of %s, which the topology has not", page.Name, name)
 			}
 		}

@@ -35,6 +35,9 @@ func (c contract) queryResources() document {
 	}
 	all := document{}
 	for page, book := range books {
+		if page == topology.CanaryMissing && !c.hasCanary() {
+			continue
+		}
 		var groups []any
 		for _, f := range book.Query.Functions {
 			groups = append(groups, ref("function-"+string(f)+"/logs/Resource"))
@@ -63,6 +66,9 @@ func (c contract) alarmResources() document {
 	}
 	var names []any
 	for _, page := range topology.Pages() {
+		if page.Name == topology.CanaryMissing && !c.hasCanary() {
+			continue
+		}
 		rules[page.Name] = c.rule(page.Name)
 		name := "waybill-" + string(page.Name)
 		names = append(names, name)

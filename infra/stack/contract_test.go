@@ -58,6 +58,9 @@ type contract struct {
 // chosen is the topology with what the options change in it.
 func (c contract) chosen() topology.Topology {
 	t := c.Topology
+	if c.hasCanary() {
+		t = t.WithCanary()
+	}
 	t.Functions = slices.Clone(t.Functions)
 	for i, f := range t.Functions {
 		if n := c.Functions[f.Name].MaximumConcurrency; n != 0 {
@@ -92,6 +95,9 @@ func (c contract) resources() document {
 	}
 	for _, f := range c.Topology.Functions {
 		maps.Copy(all, c.functionResources(f))
+	}
+	if c.hasCanary() {
+		maps.Copy(all, c.canaryResources())
 	}
 	if c.CustomerKey {
 		all[keyID] = c.keyResource()
@@ -458,6 +464,7 @@ func (c contract) grants(f topology.Function, logs string) document {
 		}
 	}
 	maps.Copy(lines, c.keyGrants(f))
+	maps.Copy(lines, c.canaryGrants(f))
 	if c.Network != nil && f.Secrets {
 		for _, operation := range []topology.Operation{"CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets",
 			"DeleteNetworkInterface", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"} {
@@ -518,6 +525,7 @@ func (c contract) environment(f topology.Function) document {
 	for _, access := range f.Tables {
 		values[access.Table.NameVariable()] = ref(tableID(access.Table))
 	}
+	maps.Copy(values, c.canaryEnvironment(f))
 	if c.Destinations != "" && readsRegistry(f) {
 		values["WAYBILL_DESTINATIONS_FILE"] = "/var/task/destinations.json"
 	}

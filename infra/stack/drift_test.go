@@ -213,7 +213,7 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		"table without backup":      {"AWS::DynamoDB::GlobalTable", func(r document) { delete(properties(r), "Replicas") }, "table-ledger/Resource.Properties.Replicas is missing"},
 		"table at a fixed capacity": {"AWS::DynamoDB::GlobalTable", func(r document) { properties(r)["BillingMode"] = "PROVISIONED" }, "BillingMode"},
 		"logs for ever":             {"AWS::Logs::LogGroup", func(r document) { delete(properties(r), "RetentionInDays") }, "RetentionInDays is missing"},
-		"all actions":               {"AWS::IAM::Policy", func(r document) { statement(r)["Action"] = "*" }, "Allow * on function-deliverer/logs/Resource is there"},
+		"all actions":               {"function-deliverer/role/DefaultPolicy/Resource", func(r document) { statement(r)["Action"] = "*" }, "Allow * on function-deliverer/logs/Resource is there"},
 		"all resources":             {"AWS::IAM::Policy", func(r document) { statement(r)["Resource"] = "*" }, "Allow logs:CreateLogStream on * is there"},
 		"all actions but one":       {"AWS::IAM::Policy", func(r document) { statement(r)["NotAction"] = "sqs:PurgeQueue" }, "NotAction"},
 		"managed policy": {
@@ -224,7 +224,7 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		},
 		"role for anyone": {"AWS::IAM::Role", func(r document) { statement(r)["Principal"] = "*" }, "AssumeRolePolicyDocument.Statement"},
 		"another rate": {
-			"AWS::Scheduler::Schedule", func(r document) { properties(r)["ScheduleExpression"] = "rate(1 hours)" },
+			"function-waker/schedule", func(r document) { properties(r)["ScheduleExpression"] = "rate(1 hours)" },
 			`function-waker/schedule.Properties.ScheduleExpression is "rate(1 hours)", want "rate(1 minutes)"`,
 		},
 		"an alarm that is not silent": {
@@ -268,33 +268,33 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 			"alarms/key/Resource.Properties.KeyPolicy.Statement",
 		},
 		"some time within the hour": {
-			"AWS::Scheduler::Schedule", func(r document) {
+			"function-waker/schedule", func(r document) {
 				properties(r)["FlexibleTimeWindow"] = document{"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 60}
 			},
 			"FlexibleTimeWindow.MaximumWindowInMinutes is there",
 		},
 		"schedule switched off": {
-			"AWS::Scheduler::Schedule", func(r document) { properties(r)["State"] = "DISABLED" },
+			"function-waker/schedule", func(r document) { properties(r)["State"] = "DISABLED" },
 			"function-waker/schedule.Properties.State is there",
 		},
 		"schedule past the alias": {
-			"AWS::Scheduler::Schedule", func(r document) { target(r)["Arn"] = arn("function-waker/function/Resource") },
+			"function-waker/schedule", func(r document) { target(r)["Arn"] = arn("function-waker/function/Resource") },
 			"function-waker/schedule.Properties.Target.Arn.Fn::GetAtt is there",
 		},
 		"schedule with the function's role": {
-			"AWS::Scheduler::Schedule", func(r document) { target(r)["RoleArn"] = arn("function-waker/role/Resource") },
+			"function-waker/schedule", func(r document) { target(r)["RoleArn"] = arn("function-waker/role/Resource") },
 			"function-waker/schedule.Properties.Target.RoleArn.Fn::GetAtt is",
 		},
 		"invocations repeated": {
-			"AWS::Scheduler::Schedule", func(r document) { delete(target(r), "RetryPolicy") },
+			"function-waker/schedule", func(r document) { delete(target(r), "RetryPolicy") },
 			"function-waker/schedule.Properties.Target.RetryPolicy is missing",
 		},
 		"runs repeated": {
-			"AWS::Lambda::EventInvokeConfig", func(r document) { properties(r)["MaximumRetryAttempts"] = 2 },
+			"function-waker/live/EventInvokeConfig/Resource", func(r document) { properties(r)["MaximumRetryAttempts"] = 2 },
 			"function-waker/live/EventInvokeConfig/Resource.Properties.MaximumRetryAttempts is 2, want 0",
 		},
 		"schedule before its permissions": {
-			"AWS::Scheduler::Schedule", func(r document) { delete(r, "DependsOn") },
+			"function-waker/schedule", func(r document) { delete(r, "DependsOn") },
 			"function-waker/schedule.DependsOn is missing",
 		},
 		"schedule may run any version": {

@@ -25,6 +25,9 @@ func (b *builder) addFunctions() {
 		scope := constructs.NewConstruct(b.Stack, jsii.String("function-"+string(f.Name)))
 		target := b.addFunction(scope, f)
 		b.output(topology.Output(f.Name.AliasVariable()), target.FunctionArn(), "ARN of the alias under which function "+string(f.Name)+" runs")
+		if f.Listens {
+			b.addURL(scope, target)
+		}
 		if f.Source.Queue != "" {
 			b.addMapping(scope, f, target)
 		}
@@ -99,6 +102,7 @@ func (b *builder) environment(f topology.Function) *map[string]*string {
 	for _, access := range f.Tables {
 		values[access.Table.NameVariable()] = b.tables[access.Table].TableName()
 	}
+	b.canary.variables(f, values)
 	if b.props.Destinations != "" && readsDestinations(f) {
 		values[topology.DestinationsVariable] = jsii.String(taskRoot + destinations)
 	}
@@ -124,6 +128,8 @@ func settable(f topology.Function) map[string]bool {
 	for _, access := range f.Tables {
 		known[access.Table.NameVariable()] = true
 	}
+	known[topology.CanaryURLVariable] = f.ServesCanary
+	known[topology.CanarySecretVariable] = f.ServesCanary || f.Listens
 	return known
 }
 

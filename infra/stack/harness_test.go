@@ -116,7 +116,9 @@ func options() map[string]func(*stack.Options) {
 		"network, larger": func(o *stack.Options) {
 			o.Network = &stack.Network{CIDR: netip.MustParsePrefix("172.16.0.0/20"), Gateways: 2, Allocations: []string{"eipalloc-0a", "eipalloc-0b"}}
 		},
-		"alarms": func(o *stack.Options) { o.Alarms = called() },
+		"alarms":      func(o *stack.Options) { o.Alarms = called() },
+		"canary":      func(o *stack.Options) { on := true; o.Canary = &on },
+		"canary, not": func(o *stack.Options) { off := false; o.Canary = &off },
 	}
 }
 
@@ -224,7 +226,7 @@ func synth(props stack.Props) (s synthesis, err error) {
 		return s, err
 	}
 	defer os.RemoveAll(props.Code)
-	if err := writeCode(props.Code, props.Topology); err != nil {
+	if err := writeCode(props.Code, props.Topology.WithCanary()); err != nil { // `make build` builds it in any case
 		return s, err
 	}
 	app := awscdk.NewApp(&awscdk.AppProps{Outdir: jsii.String(assembly), Context: &settings})

@@ -43,6 +43,8 @@ type Options struct {
 	// Network puts the functions that call destinations into a network of their own, so that receivers see fixed addresses. nil: no
 	// network, and any of AWS's addresses.
 	Network *Network `json:"network"`
+	// Canary sends an event a minute through everything, so that somebody is called when nothing gets through. nil: in prod, and not in dev.
+	Canary *bool `json:"canary"`
 	// Alarms says who is called when a human is needed. In prod somebody must be; in dev nobody is by default, and then there are no alarms, which
 	// would cost more than all the rest.
 	Alarms Alarms `json:"alarms"`
@@ -199,6 +201,9 @@ func (p Props) logDays() int {
 // effective is the topology with what the options change in it. The given one stays as it is.
 func (p Props) effective() topology.Topology {
 	t := p.Topology
+	if p.canary() {
+		t = t.WithCanary()
+	}
 	t.Functions = slices.Clone(t.Functions)
 	for i := range t.Functions {
 		f := &t.Functions[i]

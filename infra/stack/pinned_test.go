@@ -21,6 +21,7 @@ func TestLogicalIDsOfWhatHoldsSomethingStay(t *testing.T) {
 		"table-ledger/Resource":            "tableledger8EA934B8",
 		"table-registry/Resource":          "tableregistry181DA383",
 		"table-waiting/Resource":           "tablewaitingEF95FFCD",
+		"function-canary/logs/Resource":    "functioncanarylogs5B6A4004",
 		"function-deliverer/logs/Resource": "functiondelivererlogs60540EB8",
 		"function-router/logs/Resource":    "functionrouterlogs0E48737E",
 		"function-slowlane/logs/Resource":  "functionslowlanelogs1F462BFC",

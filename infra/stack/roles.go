@@ -31,6 +31,7 @@ func (b *builder) role(scope constructs.Construct, f topology.Function, logs aws
 	if f.Secrets {
 		b.allowSecrets(role)
 	}
+	b.allowCanary(role, f)
 	if b.network != nil && callsDestinations(f) {
 		allowInterfaces(role)
 	}

@@ -67,6 +67,7 @@ func New(scope constructs.Construct, id string, props Props) (awscdk.Stack, erro
 	b.addQueues()
 	b.addTables()
 	b.addNetwork()
+	b.addCanary()
 	b.addFunctions()
 	b.addQueries()
 	b.addAlarms()
@@ -85,6 +86,7 @@ type builder struct {
 	queues    map[topology.QueueName]awssqs.Queue
 	tables    map[topology.TableName]awsdynamodb.TableV2
 	network   *network // nil: Lambda's own
+	canary    canary
 	functions map[topology.FunctionName]awslambda.Function
 	logs      map[topology.FunctionName]awslogs.LogGroup
 	runbooks  map[topology.PageName]runbooks.Runbook

@@ -46,7 +46,7 @@ func TestEverythingWrongIsSaidAtOnce(t *testing.T) {
 func TestWrongOptionsAreSaidAtOnce(t *testing.T) {
 	good := topology.New(topology.LowLatency)
 	code := t.TempDir()
-	if err := writeCode(code, good); err != nil {
+	if err := writeCode(code, good.WithCanary()); err != nil {
 		t.Fatal(err)
 	}
 	text := filepath.Join(t.TempDir(), "text")
@@ -110,7 +110,7 @@ func TestWrongOptionsAreSaidAtOnce(t *testing.T) {
 				topology.Deliverer: {ReservedConcurrency: 249},
 			}},
 			[]string{
-				"functions: there is no function nobody: name one of [router deliverer waker slowlane]", "functions.waker: no queue feeds it", "functions.router: maximumConcurrency and pollers exclude each other",
+				"functions: there is no function nobody: name one of [canary router deliverer waker slowlane]", "functions.waker: no queue feeds it", "functions.router: maximumConcurrency and pollers exclude each other",
 				"functions.router.pollers: from 1 to 3000, must begin between 2 and 200", "functions.deliverer.reservedConcurrency: 249, must be at least the 250 that its source can ask for",
 			},
 		},
@@ -174,7 +174,7 @@ func TestFunctionsOfTheTopologyAreThePrograms(t *testing.T) {
 	for _, main := range mains {
 		built = append(built, filepath.Base(filepath.Dir(filepath.Dir(main))))
 	}
-	for _, f := range topology.New(topology.LowLatency).Functions {
+	for _, f := range topology.New(topology.LowLatency).WithCanary().Functions {
 		declared = append(declared, string(f.Name))
 	}
 	slices.Sort(declared)

@@ -22,6 +22,7 @@ type settings struct {
 	keep      bool // what holds events, waybills or evidence outlives the stack
 	protect   bool // stack and tables refuse to be deleted
 	reserve   bool // functions that can be held to a concurrency have it reserved
+	canary    bool // unless Options.Canary says otherwise
 	logDays   int  // unless Options.LogDays says otherwise
 	systemLog awslambda.SystemLogLevel
 }
@@ -30,7 +31,7 @@ func (s Stage) settings() settings {
 	if s == Prod {
 		// Lambda's start, end and report lines of a run that went well are three log lines per batch which no alarm and no query
 		// reads. At level WARN those of runs that went wrong remain.
-		return settings{keep: true, protect: true, reserve: true, logDays: 90, systemLog: awslambda.SystemLogLevel_WARN}
+		return settings{keep: true, protect: true, reserve: true, canary: true, logDays: 90, systemLog: awslambda.SystemLogLevel_WARN}
 	}
 	return settings{logDays: 14, systemLog: awslambda.SystemLogLevel_INFO}
 }

@@ -76,7 +76,8 @@ func (v *violations) code(p Props) {
 	found, _ := filepath.Glob(filepath.Join(p.Code, "*", bootstrap)) // the pattern is well formed
 	for _, path := range found {
 		name := filepath.Base(filepath.Dir(path))
-		if _, ok := p.Topology.Function(topology.FunctionName(name)); !ok {
+		// The canary is built whether or not it is deployed.
+		if _, ok := p.Topology.WithCanary().Function(topology.FunctionName(name)); !ok {
 			v.add("%s: the topology has no function %s: declare it there, or delete the folder", path, name)
 		}
 	}
@@ -129,6 +130,9 @@ const maxTenantBytes = 128
 func (v *violations) tenant(p Props) {
 	if len(p.Tenant) > maxTenantBytes {
 		v.add("tenant: has %d bytes, at most %d", len(p.Tenant), maxTenantBytes)
+	}
+	if p.Tenant == canaryTenant {
+		v.add("tenant: %q is the tenant of Waybill's own canary, whose events are nobody else's: choose another", p.Tenant)
 	}
 	if strings.ContainsFunc(p.Tenant, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		v.add("tenant: %q: use printable ASCII without spaces", p.Tenant)

@@ -73,6 +73,11 @@ func TestCanaryArrives(t *testing.T) {
 		if log := w.receiver.Log(); len(log) != 1 || log[0].Header.Get("Ce-Id") != "order-1" {
 			t.Errorf("a destination for everything got %d requests, want the one for order-1: %v", len(log), log)
 		}
+		for grant, n := range w.Roles[topology.Canary].Used() {
+			if n == 0 {
+				t.Errorf("the canary may do %s on %s and never does", grant.Action, grant.Resource)
+			}
+		}
 		w.noLetters()
 	})
 }
