@@ -70,6 +70,8 @@ type Config struct {
 	// Unheard says that nobody calls OnAttempt, because attempts are made in other processes. Then requests at receivers count as attempts, and without
 	// a ReceiverLog the ledger is believed about deliveries.
 	Unheard bool
+	// Canary says that the system sends events to itself. What sink there is reports to OnReceived as any receiver does.
+	Canary bool
 	// IngressARN is the source of events that name none. Default: the ingress queue of the local endpoint.
 	IngressARN string
 }
@@ -172,6 +174,9 @@ func New(cfg Config) (*Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Canary {
+		destinations = append(destinations, canaryDestination())
+	}
 	if cfg.IngressARN == "" {
 		cfg.IngressARN = fmt.Sprintf("arn:aws:sqs:%s:%s:%s", awslocal.Region, awslocal.AccountID, topology.Ingress)
 	}
@@ -210,6 +215,7 @@ func (a *Auditor) onIngress(sent sqs.Message) {
 	a.byIdentity[o.identity] = m
 	for i := range decoded.Events {
 		e := &decoded.Events[i]
+		claimCanary(e)
 		key := eventKey{strings.Clone(e.Tenant()), strings.Clone(e.Source), strings.Clone(e.ID)} // clones, or the payload is kept with them
 		known, ok := a.events[key]
 		if !ok {

@@ -29,6 +29,7 @@ type options struct {
 	profile      string
 	speed        int    // 0: demoSpeed in the demo, 1 otherwise
 	binaries     string // folder of built functions; "" for those in this program
+	canary       bool
 	trace        string // id of the event whose traces are printed in the end; "" for none
 	stream       time.Duration
 	record       string // path; "" for none
@@ -52,6 +53,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.StringVar(&o.profile, "profile", string(topology.LowLatency), fmt.Sprintf("`profile` of the topology: %s or %s", topology.LowLatency, topology.HighVolume))
 	flags.IntVar(&o.speed, "speed", 0, fmt.Sprintf("`times` faster for the demo's long delays: 15 minutes in a queue become 5 s with %d,\nwhich is the demo's default; 1 is real time", demoSpeed))
 	flags.StringVar(&o.binaries, "binaries", "", "`folder` of built functions (make build ARCH=…), which then run as processes behind\nLambda's Runtime API")
+	flags.BoolVar(&o.canary, "canary", false, "also send an event a minute through everything, to a sink on loopback that verifies it\nand that -egress-allow must let deliveries reach")
 	flags.StringVar(&o.trace, "trace", "", "in the end print where the event with this `id` has been, from its traces")
 	flags.DurationVar(&o.stream, "stream", 0, "besides the samples send new events, ten a second, for this `time`")
 	flags.StringVar(&o.record, "record", "", "write what CloudWatch would know of the run to this `file`, for scripts/dashboard")

@@ -103,7 +103,7 @@ func TestHelp(t *testing.T) {
 	if status := Run(t.Context(), []string{"-bogus", "-help"}, &stdout, &stderr); status != statusDone || stderr.String() != "" {
 		t.Errorf("exit status %d: %s", status, &stderr)
 	}
-	for _, flag := range []string{"-listen", "-destinations", "-samples", "-exit", "-egress-allow", "-json", "-profile", "Exit status: 0"} {
+	for _, flag := range []string{"-listen", "-destinations", "-samples", "-exit", "-egress-allow", "-json", "-profile", "-canary", "Exit status: 0"} {
 		if !strings.Contains(stdout.String(), "\n  "+flag) && !strings.Contains(stdout.String(), "\n"+flag) {
 			t.Errorf("help does not tell of %s:\n%s", flag, &stdout)
 		}

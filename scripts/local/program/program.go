@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/waybillhq/waybill/scripts/local/auditor"
@@ -98,7 +99,7 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 			return nil, err
 		}
 	}
-	if r.auditor, err = auditor.New(auditor.Config{Destinations: r.file, ReceiverLog: r.demo != nil, Unheard: o.binaries != ""}); err != nil {
+	if r.auditor, err = auditor.New(auditor.Config{Destinations: r.file, ReceiverLog: r.demo != nil, Unheard: o.binaries != "", Canary: o.canary}); err != nil {
 		return nil, err
 	}
 	if o.trace != "" {
@@ -113,11 +114,23 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 		}()
 		o.traceAddress = address
 	}
+	var sink net.Listener
+	if o.canary {
+		if sink, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, fmt.Errorf("-canary: no port for its sink: %w", err)
+		}
+		defer func() {
+			if err != nil {
+				_ = sink.Close()
+			}
+		}()
+	}
 	cfg := system.Config{
 		Topology: r.topology, Destinations: r.file, EgressAllow: o.egressAllow, Logger: r.logger,
 		Queues:    sqs.Options{BaseURL: r.baseURL(), OnSend: r.auditor.OnSend},
 		OnAttempt: r.auditor.OnAttempt, Metrics: r.metrics(stderr),
 		Speed: o.speed, Listener: o.listener, Binaries: o.binaries, Traces: r.traces, TraceAddress: o.traceAddress,
+		Canary: sink, OnCanary: r.knocked,
 	}
 	if o.record != "" {
 		if r.recorder, err = newRecorder(o.record, r.topology); err != nil {
@@ -135,6 +148,13 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 		r.demo.start()
 	}
 	return r, nil
+}
+
+// knocked hears of requests at the canary's sink, of which those count that it believes: anybody can knock there too.
+func (r *run) knocked(publicID string, status int, digest string) {
+	if status == http.StatusNoContent {
+		r.auditor.OnReceived(publicID, status, digest)
+	}
 }
 
 // logger is for the functions' logs: standard error with -json, nowhere otherwise, where progress and table tell the story.

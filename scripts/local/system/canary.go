@@ -3,11 +3,11 @@ package system
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 
@@ -15,6 +15,7 @@ import (
 	awssecrets "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
+	"github.com/waybillhq/waybill/shared/signing"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -42,15 +43,18 @@ func (s *System) createCanarySecret(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// listen makes requests at l invocations of the canary, as a Lambda function URL does, until Stop.
-func (s *System) listen(l net.Listener) {
-	s.sink = &http.Server{Handler: functionURL{s.Functions[topology.Canary]}, ReadHeaderTimeout: s.Functions[topology.Canary].Timeout()}
-	go func() { _ = s.sink.Serve(l) }()
+// listen makes requests at Config.Canary invocations of the canary, as a Lambda function URL does, until Stop.
+func (s *System) listen(cfg Config) {
+	s.sink = &http.Server{Handler: functionURL{s.Functions[topology.Canary], cfg.OnCanary}, ReadHeaderTimeout: s.Functions[topology.Canary].Timeout()}
+	go func() { _ = s.sink.Serve(cfg.Canary) }()
 }
 
 // functionURL is the URL of a function without authorization.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
-type functionURL struct{ function *mapping.Function }
+type functionURL struct {
+	function *mapping.Function
+	answered func(publicID string, status int, digest string) // nil: nobody hears of it
+}
 
 // maxURLBytes is what a function URL takes.
 const maxURLBytes = 6 << 20
@@ -82,6 +86,9 @@ func (u functionURL) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil || json.Unmarshal(answer, &response) != nil || response.StatusCode < 100 || response.StatusCode > 999 {
 		w.WriteHeader(http.StatusBadGateway) // as Lambda says that the function failed
 		return
+	}
+	if u.answered != nil {
+		u.answered(r.Header.Get(signing.HeaderID), response.StatusCode, fmt.Sprintf("%x", sha256.Sum256(body)))
 	}
 	w.WriteHeader(response.StatusCode)
 }

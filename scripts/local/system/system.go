@@ -68,6 +68,8 @@ type Config struct {
 	// Canary is where the canary listens, from Start to Stop: the system sends itself an event a minute. nil: there is no canary. The address must be one of
 	// loopback, which EgressAllow or Dial let the deliverer reach.
 	Canary net.Listener
+	// OnCanary hears of every request there when it is answered: its webhook-id, the status, and the SHA-256 of its body in hexadecimal. nil: nobody does.
+	OnCanary func(publicID string, status int, digest string)
 
 	// Client carries calls to the endpoint; nil: HTTP over in-memory connections. Endpoint.ServeHTTP may be called without any connection.
 	Client func(*awslocal.Endpoint) aws.HTTPClient
@@ -149,7 +151,7 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		return nil, errors.Join(err, s.Stop(ctx))
 	}
 	if cfg.Canary != nil {
-		s.listen(cfg.Canary)
+		s.listen(cfg)
 	}
 	if !cfg.Stopped {
 		s.Resume(ctx)
