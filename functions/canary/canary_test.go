@@ -229,7 +229,7 @@ func TestRefusals(t *testing.T) {
 		"white space gone":        {forged(func(data string) string { return strings.Replace(data, "\t", "", 1) }), 400},
 		"an escape resolved":      {forged(func(data string) string { return strings.Replace(data, `\u00e9`, "é", 1) }), 400},
 		"another time":            {forged(func(data string) string { return strings.Replace(data, `"sent":`, `"sent":1`, 1) }), 400},
-		"without the seal":        {forged(func(data string) string { return data[:strings.Index(data, `"seal":"`)] + `"seal":""}` }), 400},
+		"without the seal":        {forged(func(data string) string { before, _, _ := strings.Cut(data, `"seal":"`); return before + `"seal":""}` }), 400},
 		"no JSON":                 {forged(func(string) string { return "hello" }), 400},
 		"JSON of somebody":        {forged(func(string) string { return `{"sent":1,"odd":{},"seal":"v1,AAAA"}` }), 400},
 		"sealed by somebody else": {sealedBy(other), 400},

@@ -3,6 +3,7 @@ package canary
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,24 +34,27 @@ type Response struct {
 	Status int `json:"statusCode"`
 }
 
-// refused is why a request is not believed.
-type refused struct {
+// refusal is why a request is not believed.
+type refusal struct {
 	status int
 	reason string // for the log
-	err    error
+	err    error  // says more; may be nil
 }
+
+// Error gives the reason.
+func (r *refusal) Error() string { return "canary: refused for its " + r.reason }
 
 // receive answers a request.
 func (c *Canary) receive(ctx context.Context, r request) (Response, error) {
-	what, no, err := c.read(ctx, r)
-	if err != nil {
-		return Response{}, err
-	}
+	what, err := c.read(ctx, r)
 	b := telemetry.From(ctx)
-	if no != nil {
+	if no, is := errors.AsType[*refusal](err); is {
 		b.Count(telemetry.CanaryRefused, 1)
 		c.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "canary refused", slog.String(telemetry.KeyReason, no.reason), slog.Int(telemetry.KeyCode, no.status), telemetry.Error(no.err))
 		return Response{no.status}, nil
+	}
+	if err != nil {
+		return Response{}, err
 	}
 	took := c.cfg.Now().Sub(what.sent)
 	b.Count(telemetry.CanaryReceived, 1)
@@ -60,35 +64,35 @@ func (c *Canary) receive(ctx context.Context, r request) (Response, error) {
 	return Response{http.StatusNoContent}, nil
 }
 
-// read gives what a request brings, or why it is refused. An error is a fault of ours.
-func (c *Canary) read(ctx context.Context, r request) (content, *refused, error) {
+// read gives what a request brings. An error that is no refusal is a fault of ours.
+func (c *Canary) read(ctx context.Context, r request) (content, error) {
 	if r.Context.HTTP.Method != http.MethodPost {
-		return content{}, &refused{http.StatusMethodNotAllowed, "method", nil}, nil
+		return content{}, &refusal{http.StatusMethodNotAllowed, "method", nil}
 	}
 	body := []byte(r.Body)
 	if r.IsBase64 {
 		var err error
 		if body, err = base64.StdEncoding.DecodeString(r.Body); err != nil {
-			return content{}, &refused{http.StatusBadRequest, "body", nil}, nil
+			return content{}, &refusal{http.StatusBadRequest, "body", nil}
 		}
 	}
 	if len(body) > maxBodyBytes {
-		return content{}, &refused{http.StatusRequestEntityTooLarge, "too-large", nil}, nil
+		return content{}, &refusal{http.StatusRequestEntityTooLarge, "too-large", nil}
 	}
 	header := http.Header{}
 	for name, value := range r.Headers {
 		header.Set(name, value)
 	}
 	if header.Get(signing.HeaderSignature) == "" { // a stranger's, who need not cost a call for the key
-		return content{}, &refused{http.StatusUnauthorized, "unsigned", nil}, nil
+		return content{}, &refusal{http.StatusUnauthorized, "unsigned", nil}
 	}
 	keys, err := c.cfg.Keys(ctx)
 	if err != nil {
-		return content{}, nil, fmt.Errorf("canary: nothing can be verified without its key: %w", err)
+		return content{}, fmt.Errorf("canary: nothing can be verified without its key: %w", err)
 	}
 	now := c.cfg.Now()
 	if err := signing.Verify(keys, header, body, now); err != nil {
-		return content{}, &refused{http.StatusUnauthorized, "signature", err}, nil
+		return content{}, &refusal{http.StatusUnauthorized, "signature", err}
 	}
 	what, err := decode(body)
 	if err == nil {
@@ -98,9 +102,9 @@ func (c *Canary) read(ctx context.Context, r request) (content, *refused, error)
 		err = what.matches(header)
 	}
 	if err != nil {
-		return content{}, &refused{http.StatusBadRequest, "content", err}, nil
+		return content{}, &refusal{http.StatusBadRequest, "content", err}
 	}
-	return what, nil, nil
+	return what, nil
 }
 
 // matches tells whether the headers name the event that was sent.

@@ -11,7 +11,7 @@ const Canary FunctionName = "canary"
 // Environment variables of the canary: where it listens, and the ARN of what signs for it.
 const (
 	CanaryURLVariable    = "WAYBILL_CANARY_URL"
-	CanarySecretVariable = "WAYBILL_CANARY_SECRET" //nolint:gosec // the name of a variable
+	CanarySecretVariable = "WAYBILL_CANARY_SECRET"
 )
 
 // WithCanary is the same system with the canary in it: its function, and in those that are fed by a
