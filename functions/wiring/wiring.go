@@ -13,7 +13,6 @@ import (
 	"net"
 	"time"
 
-	lambdaevents "github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -77,10 +76,16 @@ type Parts struct {
 	WrapLedger func(ledger.Store) ledger.Store
 	WrapRoom   func(waiting.Store) waiting.Store
 	WrapQueue  func(topology.QueueName, queue.Queue) queue.Queue
+
+	stage *stage // of a rehearsal; nil: this is none
 }
 
 // Router puts the router together.
 func Router(cfg config.Function, p Parts) (lambda.Handler, error) {
+	return rehearsable(cfg, p, routing)
+}
+
+func routing(cfg config.Function, p Parts) (eventFunc, error) {
 	queues := open(cfg, p)
 	destinations, err := directory(cfg, p)
 	if err != nil {
@@ -89,6 +94,9 @@ func Router(cfg config.Function, p Parts) (lambda.Handler, error) {
 	rc := router.Config{Destinations: destinations, Deliveries: queues[topology.Deliveries], Refused: refusedForGood, Random: p.Random, Logger: p.Logger}
 	if cfg.Tenant != "" {
 		rc.Tenants = map[string]string{router.EveryQueue: cfg.Tenant}
+	}
+	if p.stage != nil {
+		rc.Destinations = stageSource{destinations}
 	}
 	r, err := router.New(rc)
 	if err != nil {
@@ -115,6 +123,10 @@ func refusedForGood(err error) bool {
 
 // Deliverer puts the deliverer together.
 func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
+	return rehearsable(cfg, p, delivering)
+}
+
+func delivering(cfg config.Function, p Parts) (eventFunc, error) {
 	queues := open(cfg, p)
 	limits := cfg.Topology.Limits
 	destinations, err := directory(cfg, p)
@@ -130,7 +142,7 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 		// The handler's context ends before the invocation does; the lease counts from the invocation's end.
 		LeaseGrace:   limits.LeaseGrace + limits.AnswerHeadroom,
 		LongestLease: cfg.Function.Timeout + limits.LeaseGrace,
-		TTL:          limits.LedgerTTL(),
+		TTL:          p.ledgerTTL(limits),
 		Now:          p.Now, NewOwner: p.Token, Random: p.Random,
 	})
 	if err != nil {
@@ -160,14 +172,18 @@ func Deliverer(cfg config.Function, p Parts) (lambda.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := deliverer.New(deliverer.Config{
+	dc := deliverer.Config{
 		Destinations: destinations, Ledger: books,
 		Adapter:    observed(downstream.Mux{registry.TypeWebhook: webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})}, p.OnAttempt),
 		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter], Notices: queues[topology.Ingress],
 		Room: waitingRoom, Disabler: destinations, Secrets: keys, Breaker: health, Pace: speed, SlowLane: slowLane, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
 		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark,
 		Now: p.Now, Random: p.Random, Logger: p.Logger,
-	})
+	}
+	if p.stage != nil {
+		p.stage.set(&dc, p)
+	}
+	d, err := deliverer.New(dc)
 	if err != nil {
 		return nil, err
 	}
@@ -245,9 +261,13 @@ func (p permits) Drain(ctx context.Context, destination string) (waker.Permit, e
 
 // health knows which destinations fail, by rows in the registry's table.
 func health(cfg config.Function, p Parts) (*breaker.Breaker, error) {
+	var store breaker.Store
 	store, err := breakerdynamo.New(dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Registry])
 	if err != nil {
 		return nil, err
+	}
+	if p.stage != nil {
+		store = stageHealth{store, p.stage}
 	}
 	limits := cfg.Topology.Limits
 	rules := breaker.Rules{ClockSkew: limits.ClockSkew, LongestDelay: limits.LongestDelay}
@@ -327,6 +347,9 @@ func store(cfg config.Function, p Parts) (ledger.Store, error) {
 	}
 	both := dynamo.WithFallback(batched, single, dynamo.FallbackOptions{OnFallback: func(ctx context.Context, f dynamo.Fallback) {
 		telemetry.From(ctx).Count(telemetry.StoreFallbacks, 1)
+		if p.stage != nil { // the function would work, but not as it should
+			p.stage.problem(fmt.Errorf("the ledger refuses batches of %s: %w", f.Operation, f.Cause))
+		}
 		p.Logger.WarnContext(ctx, "ledger store falls back to single items", "operation", f.Operation, "entries", f.Entries, "cause", f.Cause)
 	}})
 	if p.WrapLedger != nil {
@@ -364,6 +387,10 @@ func open(cfg config.Function, p Parts) map[topology.QueueName]queue.Queue {
 	api := awssqs.NewFromConfig(p.AWS)
 	queues := map[topology.QueueName]queue.Queue{}
 	for name, url := range cfg.Queues {
+		if p.stage != nil {
+			queues[name] = p.stage.queue(name)
+			continue
+		}
 		queues[name] = sqs.New(api, url, sqs.Options{Concurrency: sendConcurrency})
 		if p.WrapQueue != nil {
 			queues[name] = p.WrapQueue(name, queues[name])
@@ -372,7 +399,7 @@ func open(cfg config.Function, p Parts) map[topology.QueueName]queue.Queue {
 	return queues
 }
 
-func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Queue, fn batch.Func, holdNewer time.Duration) (lambda.Handler, error) {
+func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Queue, fn batch.Func, holdNewer time.Duration) (eventFunc, error) {
 	source, ok := cfg.Topology.Queue(cfg.Function.Source.Queue)
 	if !ok || queues[source.Name] == nil || queues[source.DeadLetter] == nil {
 		return nil, fmt.Errorf("function %s: the topology gives it no access to its source queue %s and its dead-letter queue %s",
@@ -382,14 +409,14 @@ func handler(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Q
 	if err != nil {
 		return nil, err
 	}
-	return eventHandler(traced(cfg, p, measured(emitter, batch.New(batch.Config{
+	return traced(cfg, p, measured(emitter, batch.New(batch.Config{
 		Source: queues[source.Name], DeadLetter: queues[source.DeadLetter], MaxReceiveCount: source.MaxReceiveCount,
 		Headroom: cfg.Topology.Limits.AnswerHeadroom, HoldNewer: holdNewer, Random: p.Random, Logger: p.Logger,
-	}, fn).Handle))), nil
+	}, fn).Handle)), nil
 }
 
 // eventHandler takes events of SQS from Lambda, as lambda.NewHandler does, without the price of encoding/json for decoding them.
-type eventHandler func(context.Context, lambdaevents.SQSEvent) (lambdaevents.SQSEventResponse, error)
+type eventHandler eventFunc
 
 // Invoke implements lambda.Handler.
 func (h eventHandler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {

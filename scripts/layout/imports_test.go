@@ -110,7 +110,7 @@ var rules = []rule{
 		"a bootstrap only starts",
 		func(p pkg) bool { return under(p.path(), "functions") && strings.HasSuffix(p.path(), "/bootstrap") }, direct,
 		func(dep string) bool {
-			return !strings.HasPrefix(dep, module) || dep == module+"functions/wiring" || dep == module+"shared/topology"
+			return !strings.HasPrefix(dep, module) || under(strings.TrimPrefix(dep, module), "functions/wiring") || dep == module+"shared/topology"
 		},
 	},
 	{
@@ -132,7 +132,7 @@ var rules = []rule{
 
 // isWiring names what may know both functions and drivers.
 func isWiring(path string) bool {
-	return path == "functions/wiring" || strings.HasSuffix(path, "/bootstrap")
+	return under(path, "functions/wiring") || strings.HasSuffix(path, "/bootstrap")
 }
 
 func TestImports(t *testing.T) {

@@ -38,6 +38,8 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
+	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/delivery/samples"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/topology"
@@ -733,7 +735,7 @@ func TestNewerVersionIsDeferred(t *testing.T) {
 		if err := w.StopSchedules(context.Background()); err != nil { // a waker has nothing to do here for days
 			t.Fatal(err)
 		}
-		newer := `{"v":2,"shape":"of things to come"}`
+		newer := newerSample(t)
 		w.post(topology.Deliveries, newer)
 		for range 9 { // longer than the queue's retention of 4 days, and more receives than its policy allows
 			time.Sleep(12 * time.Hour)
@@ -748,6 +750,18 @@ func TestNewerVersionIsDeferred(t *testing.T) {
 		time.Sleep(time.Second)
 		w.want("order", "shop", ledger.Delivered, 1)
 	})
+}
+
+// newerSample is a delivery message of the version after this one.
+func newerSample(t *testing.T) string {
+	t.Helper()
+	for _, s := range samples.All() {
+		if s.Version == delivery.Version+1 {
+			return s.Body
+		}
+	}
+	t.Fatal("shared/delivery/samples has none")
+	return ""
 }
 
 // TestGoneDestinationIsParked: 410 disables a destination. Its deliveries wait in the waiting room without being tried or spent, and drain when a
