@@ -17,7 +17,13 @@ func metrics(cfg config.Function, p Parts) (*telemetry.Emitter, error) {
 	if p.Metrics == nil {
 		return nil, nil
 	}
-	return telemetry.New(telemetry.Config{Service: cfg.Service, Function: string(cfg.Function.Publishes()), Writer: p.Metrics, RequestID: requestID})
+	version := cfg.Version
+	if cfg.Function.As != "" {
+		version = "" // under another one's name, whose versions have the same numbers
+	}
+	return telemetry.New(telemetry.Config{
+		Service: cfg.Service, Function: string(cfg.Function.Publishes()), Version: version, Writer: p.Metrics, RequestID: requestID,
+	})
 }
 
 func requestID(ctx context.Context) string {

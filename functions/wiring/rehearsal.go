@@ -103,7 +103,7 @@ func (s *stage) verdict(ctx context.Context, e lambdaevents.SQSEvent, r lambdaev
 			fate = rehearsal.Deferred
 		}
 		returned := slices.ContainsFunc(r.BatchItemFailures, func(f lambdaevents.SQSBatchItemFailure) bool { return f.ItemIdentifier == m.MessageId })
-		idle := fate == rehearsal.Done && source == topology.Deliveries && !s.tried[m.MessageId]
+		idle := fate == rehearsal.Done && source.Delivers() && !s.tried[m.MessageId]
 		if want := rehearsal.FateOf(m); fate == want && !returned && !idle {
 			continue
 		}
@@ -169,6 +169,7 @@ func (s *stage) set(dc *deliverer.Config, p Parts) {
 	destinations := stageDestinations{stageSource{dc.Destinations}}
 	table, _ := s.cfg.Topology.Table(topology.Waiting)
 	dc.Destinations, dc.Disabler, dc.Adapter, dc.Secrets = destinations, destinations, s, nil
+	dc.Pace, dc.SlowLane = nil, nil // what is learned here is of nobody
 	dc.Room = stageRoom{dynamodb.NewFromConfig(p.AWS), table, s.cfg.Tables[topology.Waiting]}
 }
 

@@ -99,6 +99,7 @@ func (c contract) resources() document {
 	if c.hasCanary() {
 		maps.Copy(all, c.canaryResources())
 	}
+	all["releases/Resource"] = resource("AWS::CodeDeploy::Application", document{"ComputePlatform": "Lambda"})
 	if c.CustomerKey {
 		all[keyID] = c.keyResource()
 	}
@@ -340,10 +341,11 @@ func (c contract) functionResources(f topology.Function) document {
 		}),
 		function: program,
 		version:  c.kept(published),
-		live: resource("AWS::Lambda::Alias", document{
+		live: releasedAlias(f, resource("AWS::Lambda::Alias", document{
 			"Name": "live", "FunctionName": ref(function), "FunctionVersion": attribute(version, "Version"),
-		}),
+		})),
 	}
+	maps.Copy(all, c.releaseResources(f))
 	if f.Source.Queue != "" {
 		all[id+"source/Resource"] = c.mappingResource(f, live)
 	}

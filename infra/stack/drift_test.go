@@ -102,6 +102,8 @@ func TestAChangedOptionIsDrift(t *testing.T) {
 		"stage, tables":       {func(p *stack.Props) { p.Stage = stack.Dev }, "table-ledger/Resource.Properties.Replicas"},
 		"stage, logs":         {func(p *stack.Props) { p.Stage = stack.Dev }, `LoggingConfig.SystemLogLevel is "WARN", want "INFO"`},
 		"stage, versions":     {func(p *stack.Props) { p.Stage = stack.Dev }, "function-router/function/CurrentVersion/Resource.DeletionPolicy"},
+		"stage, releases":     {func(p *stack.Props) { p.Stage = stack.Dev }, `DeploymentConfigName is "CodeDeployDefault.LambdaCanary10Percent5Minutes", want "CodeDeployDefault.LambdaAllAtOnce"`},
+		"stage, rollbacks":    {func(p *stack.Props) { p.Stage = stack.Dev }, "function-deliverer/release/delivery-success is there"},
 		"stage, concurrency":  {func(p *stack.Props) { p.Stage, p.Functions = stack.Dev, nil }, "ReservedConcurrentExecutions is there"},
 		"destinations":        {func(p *stack.Props) { p.Destinations = "" }, "Environment.Variables.WAYBILL_DESTINATIONS_FILE is there"},
 		"destinations, file":  {func(p *stack.Props) { p.Destinations = "" }, "function-waker/function/Resource.Properties.Code.S3Key.destinations.json is there"},
@@ -165,6 +167,39 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 		"mapping past the alias": {
 			"AWS::Lambda::EventSourceMapping", func(r document) { properties(r)["FunctionName"] = "anything" },
 			"source/Resource.Properties.FunctionName",
+		},
+		"release without a trial": {
+			"function-deliverer/live/Resource", func(r document) {
+				delete(r["UpdatePolicy"].(document)["CodeDeployLambdaAliasUpdate"].(document), "BeforeAllowTrafficHook")
+			},
+			"function-deliverer/live/Resource.UpdatePolicy.CodeDeployLambdaAliasUpdate.BeforeAllowTrafficHook is missing",
+		},
+		"alias moved at once": {
+			"function-waker/live/Resource", func(r document) { delete(r, "UpdatePolicy") },
+			"function-waker/live/Resource.UpdatePolicy is missing",
+		},
+		"alias moved before its trial is ready": {
+			"function-router/live/Resource", func(r document) { delete(r, "DependsOn") },
+			"function-router/live/Resource.DependsOn is missing",
+		},
+		"release judged by all versions": {
+			"function-router/release/errors", func(r document) {
+				metric := properties(r)["Metrics"].([]any)[0].(document)["MetricStat"].(document)["Metric"].(document)
+				metric["Dimensions"] = metric["Dimensions"].([]any)[:2]
+			},
+			"function-router/release/errors.Properties.Metrics",
+		},
+		"release that alarms do not stop": {
+			"function-router/release/group/Resource", func(r document) { delete(properties(r), "AlarmConfiguration") },
+			"function-router/release/group/Resource.Properties.AlarmConfiguration is missing",
+		},
+		"trial of any version": {
+			"function-router/release/hook/role/DefaultPolicy/Resource", func(r document) {
+				for _, v := range properties(r)["PolicyDocument"].(document)["Statement"].([]any) {
+					v.(document)["Resource"] = "*"
+				}
+			},
+			"Allow lambda:InvokeFunction on * is there",
 		},
 		"messages filtered away": {
 			"AWS::Lambda::EventSourceMapping", func(r document) { properties(r)["FilterCriteria"] = document{} },

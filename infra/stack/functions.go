@@ -43,7 +43,7 @@ func (b *builder) addFunction(scope constructs.Construct, f topology.Function) a
 		Runtime:               awslambda.Runtime_PROVIDED_AL2023(),
 		Architecture:          awslambda.Architecture_ARM_64(),
 		Handler:               jsii.String(bootstrap),
-		Code:                  awslambda.Code_FromAsset(jsii.String(filepath.Join(b.code, string(f.Name))), nil),
+		Code:                  b.codeOf(f),
 		Role:                  b.role(scope, f, logs),
 		Timeout:               awscdk.Duration_Seconds(jsii.Number(seconds(f.Timeout))),
 		MemorySize:            jsii.Number(f.MemoryMB),
@@ -67,7 +67,14 @@ func (b *builder) addFunction(scope constructs.Construct, f topology.Function) a
 	}
 	fn := awslambda.NewFunction(scope, jsii.String("function"), props)
 	b.functions[f.Name], b.logs[f.Name] = fn, logs
-	return b.addAlias(scope, f, fn)
+	alias := b.addAlias(scope, f, fn)
+	b.addRelease(scope, f, fn, alias)
+	return alias
+}
+
+// codeOf is the program of a function, as Props.pack has laid it out.
+func (b *builder) codeOf(f topology.Function) awslambda.Code {
+	return awslambda.Code_FromAsset(jsii.String(filepath.Join(b.code, string(f.Name))), nil)
 }
 
 func (b *builder) addAlias(scope constructs.Construct, f topology.Function, fn awslambda.Function) awslambda.Alias {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -268,7 +269,7 @@ func cliSettings() (document, error) {
 
 // writeCode stands in for `make build`: the program of each function is its name, and beside it lies something that is not to be deployed.
 func writeCode(dir string, t topology.Topology) error {
-	for _, f := range t.Functions {
+	for _, f := range append(slices.Clone(t.Functions), topology.Function{Name: topology.Preflight}) {
 		folder := filepath.Join(dir, string(f.Name))
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return err

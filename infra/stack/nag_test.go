@@ -15,15 +15,16 @@ import (
 // explained are the wildcards that roles have, each with the reason why it cannot be narrower. A permission is in the form of grants, with
 // resources by construct path.
 var explained = map[string]string{
-	"Allow xray:PutTraceSegments on *":          "X-Ray has no resources that a policy could name",
-	"Allow xray:PutTelemetryRecords on *":       "X-Ray has no resources that a policy could name",
-	"Allow ec2:CreateNetworkInterface on *":     "Lambda makes the interface and names it; the function itself is denied this",
-	"Allow ec2:DeleteNetworkInterface on *":     "Lambda names the interface when it makes it; the function itself is denied this",
-	"Allow ec2:DescribeNetworkInterfaces on *":  "EC2 allows it on all interfaces or none; the function itself is denied this",
-	"Allow ec2:DescribeSubnets on *":            "EC2 allows it on all subnets or none; the function itself is denied this",
-	"Allow ec2:AssignPrivateIpAddresses on *":   "Lambda names the interface when it makes it; the function itself is denied this",
-	"Allow ec2:UnassignPrivateIpAddresses on *": "Lambda names the interface when it makes it; the function itself is denied this",
-	"Deny ec2:": "what is denied may be as wide as it likes",
+	"Allow xray:PutTraceSegments on *":                    "X-Ray has no resources that a policy could name",
+	"Allow xray:PutTelemetryRecords on *":                 "X-Ray has no resources that a policy could name",
+	"Allow ec2:CreateNetworkInterface on *":               "Lambda makes the interface and names it; the function itself is denied this",
+	"Allow ec2:DeleteNetworkInterface on *":               "Lambda names the interface when it makes it; the function itself is denied this",
+	"Allow ec2:DescribeNetworkInterfaces on *":            "EC2 allows it on all interfaces or none; the function itself is denied this",
+	"Allow ec2:DescribeSubnets on *":                      "EC2 allows it on all subnets or none; the function itself is denied this",
+	"Allow ec2:AssignPrivateIpAddresses on *":             "Lambda names the interface when it makes it; the function itself is denied this",
+	"Allow ec2:UnassignPrivateIpAddresses on *":           "Lambda names the interface when it makes it; the function itself is denied this",
+	"Allow cloudwatch:DescribeAlarms on *":                "CodeDeploy asks for all alarms of a release in one call, for which IAM looks at all alarms; it only reads",
+	"Deny ec2:":                                           "what is denied may be as wide as it likes",
 	"Allow kms:ReEncrypt* on key/Resource if ":            "DynamoDB asks for both directions by this name; it is allowed on one key, through DynamoDB",
 	"Allow kms:GenerateDataKey* on key/Resource if ":      "DynamoDB asks for both forms by this name; it is allowed on one key, through DynamoDB",
 	"Allow secretsmanager:GetSecretValue on " + secretARN: "the operator named a group of secrets",
@@ -109,7 +110,7 @@ func (s synthesis) rules() map[string]map[string]func(path string, properties do
 		"AWS::Lambda::Url": nil, "AWS::Lambda::Permission": nil, "AWS::EC2::VPCGatewayAttachment": nil, "AWS::Lambda::Alias": nil, "AWS::Lambda::EventInvokeConfig": nil,
 		"AWS::Lambda::EventSourceMapping": nil, "AWS::Lambda::Version": nil, "AWS::Logs::LogGroup": nil, "AWS::SQS::QueuePolicy": nil,
 		"AWS::Scheduler::Schedule": nil, "AWS::Scheduler::ScheduleGroup": nil, "AWS::CloudWatch::Alarm": nil, "AWS::CloudWatch::CompositeAlarm": nil,
-		"AWS::CloudWatch::AlarmMuteRule": nil, "AWS::ApplicationSignals::ServiceLevelObjective": nil, "AWS::Logs::QueryDefinition": nil,
+		"AWS::CodeDeploy::Application": nil, "AWS::CodeDeploy::DeploymentGroup": nil, "AWS::CloudWatch::AlarmMuteRule": nil, "AWS::ApplicationSignals::ServiceLevelObjective": nil, "AWS::Logs::QueryDefinition": nil,
 		"AWS::CloudWatch::Dashboard": nil, "AWS::CloudWatch::InsightRule": nil, "AWS::SNS::TopicPolicy": nil, "AWS::SNS::Subscription": nil, "AWS::Chatbot::SlackChannelConfiguration": nil,
 	}
 }

@@ -3,6 +3,9 @@ package stack
 import (
 	"os"
 	"path/filepath"
+	"slices"
+
+	"github.com/waybillhq/waybill/shared/topology"
 )
 
 // Files that go to Lambda.
@@ -22,7 +25,7 @@ func (p Props) pack() (dir string, err error) {
 			os.RemoveAll(dir)
 		}
 	}()
-	for _, f := range p.Topology.Functions {
+	for _, f := range p.programs() {
 		folder := filepath.Join(dir, string(f.Name))
 		if err := os.Mkdir(folder, 0o755); err != nil { //nolint:gosec // Lambda reads it as another user
 			return "", err
@@ -37,6 +40,11 @@ func (p Props) pack() (dir string, err error) {
 		}
 	}
 	return dir, nil
+}
+
+// programs are the functions that have code: those of the topology, and the one that tries their new versions.
+func (p Props) programs() []topology.Function {
+	return append(slices.Clone(p.Topology.Functions), topology.Function{Name: topology.Preflight})
 }
 
 func install(from, to string, mode os.FileMode) error {

@@ -13,6 +13,7 @@ import (
 	"os"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awscodedeploy"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsdynamodb"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
@@ -79,19 +80,20 @@ func New(scope constructs.Construct, id string, props Props) (awscdk.Stack, erro
 type builder struct {
 	awscdk.Stack
 
-	props     Props
-	set       settings
-	code      string     // packed, one folder per function
-	key       awskms.Key // nil: the keys of AWS
-	queues    map[topology.QueueName]awssqs.Queue
-	tables    map[topology.TableName]awsdynamodb.TableV2
-	network   *network // nil: Lambda's own
-	canary    canary
-	functions map[topology.FunctionName]awslambda.Function
-	logs      map[topology.FunctionName]awslogs.LogGroup
-	runbooks  map[topology.PageName]runbooks.Runbook
-	pages     []*string // ARNs, for the dashboard
-	alarms    []*string
+	props       Props
+	set         settings
+	code        string     // packed, one folder per function
+	key         awskms.Key // nil: the keys of AWS
+	queues      map[topology.QueueName]awssqs.Queue
+	tables      map[topology.TableName]awsdynamodb.TableV2
+	network     *network // nil: Lambda's own
+	canary      canary
+	functions   map[topology.FunctionName]awslambda.Function
+	logs        map[topology.FunctionName]awslogs.LogGroup
+	application awscodedeploy.LambdaApplication // of all releases; nil until the first function
+	runbooks    map[topology.PageName]runbooks.Runbook
+	pages       []*string // ARNs, for the dashboard
+	alarms      []*string
 }
 
 // removal says what becomes of a resource that holds something when it leaves the stack. A creation that fails leaves nothing behind.

@@ -20,6 +20,7 @@ func TestEverythingWrongIsSaidAtOnce(t *testing.T) {
 	wrong.Queues[0].Retention += time.Millisecond
 	wrong.Functions[0].Timeout += time.Millisecond
 	wrong.Functions[1].Source.Queue = "nowhere"
+	wrong.Functions = append(wrong.Functions, topology.Function{Name: topology.Preflight})
 	if err := writeCode(code, wrong); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +41,7 @@ func TestEverythingWrongIsSaidAtOnce(t *testing.T) {
 		filepath.Join(code, "deliverer", "bootstrap")+" is missing: run `make build`",
 		filepath.Join(code, "stale", "bootstrap")+": the topology has no function stale: declare it there, or delete the folder",
 		`tenant: "a b": use printable ASCII without spaces`,
+		"function preflight: the function that tries new versions is called so: choose another name",
 	)
 }
 
@@ -170,7 +172,8 @@ func TestFunctionsOfTheTopologyAreThePrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var built, declared []string
+	var built []string
+	declared := []string{string(topology.Preflight)}
 	for _, main := range mains {
 		built = append(built, filepath.Base(filepath.Dir(filepath.Dir(main))))
 	}

@@ -67,17 +67,20 @@ func (v *violations) wholeSeconds(t topology.Topology) {
 
 // code holds programs and topology to each other, both ways.
 func (v *violations) code(p Props) {
-	for _, f := range p.Topology.Functions {
+	for _, f := range p.programs() {
 		path := filepath.Join(p.Code, string(f.Name), bootstrap)
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 			v.add("function %s: %s is missing: run `make build`", f.Name, path)
 		}
 	}
+	if _, ok := p.Topology.Function(topology.Preflight); ok {
+		v.add("function %s: the function that tries new versions is called so: choose another name", topology.Preflight)
+	}
 	found, _ := filepath.Glob(filepath.Join(p.Code, "*", bootstrap)) // the pattern is well formed
 	for _, path := range found {
 		name := filepath.Base(filepath.Dir(path))
 		// The canary is built whether or not it is deployed.
-		if _, ok := p.Topology.WithCanary().Function(topology.FunctionName(name)); !ok {
+		if _, ok := p.Topology.WithCanary().Function(topology.FunctionName(name)); !ok && name != string(topology.Preflight) {
 			v.add("%s: the topology has no function %s: declare it there, or delete the folder", path, name)
 		}
 	}

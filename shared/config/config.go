@@ -24,6 +24,7 @@ type Function struct {
 	DestinationsFile string                        // "" for the destinations in the registry
 	Tenant           string                        // of everything on the ingress queue; "" for what messages say
 	Service          string                        // of the metrics; "" for the default
+	Version          string                        // of the function; "" outside Lambda
 	TraceDaemon      string                        // address of the X-Ray daemon; "" where no traces are taken
 	CanaryURL        string                        // where the canary listens; "" without a canary, and for the canary itself
 	CanarySecret     string                        // ARN of what signs for the canary; "" without one
@@ -67,6 +68,7 @@ func (r *reader) function(t topology.Topology, name topology.FunctionName) (Func
 		Topology: t, Function: fn, Queues: map[topology.QueueName]string{}, Tables: map[topology.TableName]string{},
 		DestinationsFile: r.optional(topology.DestinationsVariable), Tenant: r.optional(topology.TenantVariable),
 		Service: r.optional(topology.ServiceVariable), TraceDaemon: r.optional(topology.TraceDaemonVariable),
+		Version: r.optional(topology.VersionVariable),
 	}
 	for _, q := range fn.Queues {
 		cfg.Queues[q.Queue] = r.url(q.Queue.URLVariable(), "the URL of the queue")

@@ -17,7 +17,7 @@ type Preflight struct {
 // LoadPreflight reads it, in the topology of the profile that the environment names. The error names everything that is wrong at once.
 func LoadPreflight(lookup Lookup) (Preflight, error) {
 	r := reader{lookup: lookup}
-	t := topology.New(topology.Profile(r.required(topology.ProfileVariable, "low-latency or high-volume")))
+	t := topology.New(topology.Profile(r.required(topology.ProfileVariable, "low-latency or high-volume"))).WithCanary()
 	p := Preflight{Version: r.required(topology.TriedVersionVariable, "the qualified ARN of the version to try")}
 	if p.Version != "" && strings.Count(p.Version, ":") != 7 { // arn:aws:lambda:REGION:ACCOUNT:function:NAME:VERSION
 		r.add("%s is %q: set it to the ARN of a version, which ends in its number", topology.TriedVersionVariable, p.Version)

@@ -71,14 +71,14 @@ func Is(e *lambdaevents.SQSEvent) (bool, error) {
 // FateOf is what must become of a record of a rehearsal.
 func FateOf(m *lambdaevents.SQSMessage) Fate { return Fate(m.Attributes[Mark]) }
 
-// Payload is what the new version of a function is invoked with: a batch for one that reads the ingress or the deliveries queue, and an empty document for any other, which
+// Payload is what the new version of a function is invoked with: a batch for one that reads the ingress queue or makes deliveries, and an empty document for any other, which
 // makes it run once as usual. The nonce makes the deliveries of one rehearsal different from those of any other.
 func Payload(f topology.Function, nonce string, now time.Time) ([]byte, error) {
 	b := batch{nonce: nonce, now: now}
-	switch f.Source.Queue {
-	case topology.Ingress:
+	switch {
+	case f.Source.Queue == topology.Ingress:
 		b.events()
-	case topology.Deliveries:
+	case f.Source.Queue.Delivers():
 		b.deliveries()
 	default:
 		return []byte("{}"), nil
@@ -162,7 +162,7 @@ var ErrFailed = errors.New("the rehearsal failed")
 
 // Check looks at what the function has answered to Payload. The error is ErrFailed, with detail.
 func Check(f topology.Function, answer []byte) error {
-	if f.Source.Queue != topology.Ingress && f.Source.Queue != topology.Deliveries {
+	if f.Source.Queue != topology.Ingress && !f.Source.Queue.Delivers() {
 		if !json.Valid(answer) {
 			return fmt.Errorf("%w: the answer is no JSON", ErrFailed)
 		}

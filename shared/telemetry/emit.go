@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,8 @@ const Namespace = "Waybill"
 const (
 	dimensionService  = "Service"
 	dimensionFunction = "Function"
+	// dimensionVersion is one of few metrics only, and besides: a release is judged by those of its own version.
+	dimensionVersion = "Version"
 )
 
 // maxLineValues is how many values of one metric a line may hold.
@@ -30,6 +33,9 @@ type Config struct {
 	Service string
 	// Function names the function in all deployments alike: "router".
 	Function string
+	// Version is the version of the function that runs, for the metrics by which a release is judged (Definition.Judges). Default: none, and they are
+	// published without.
+	Version string
 	// Writer takes one call of Write for each line: standard output, which Lambda reads.
 	Writer io.Writer
 	// RequestID gives the id of the invocation that a context belongs to, for the property "requestId". Default: none.
@@ -53,7 +59,7 @@ func New(cfg Config) (*Emitter, error) {
 		cfg.Service = "waybill"
 	}
 	var problems []error
-	for _, d := range []struct{ field, value string }{{"Service", cfg.Service}, {"Function", cfg.Function}} {
+	for _, d := range []struct{ field, value string }{{"Service", cfg.Service}, {"Function", cfg.Function}, {"Version", cmp.Or(cfg.Version, "none")}} {
 		if err := checkDimension(d.value); err != nil {
 			problems = append(problems, fmt.Errorf("telemetry: Config.%s %w", d.field, err))
 		}
@@ -69,6 +75,9 @@ func New(cfg Config) (*Emitter, error) {
 	}
 	head := appendText([]byte(`,"`+dimensionService+`":`), cfg.Service)
 	head = appendText(append(head, `,"`+dimensionFunction+`":`...), cfg.Function)
+	if cfg.Version != "" {
+		head = appendText(append(head, `,"`+dimensionVersion+`":`...), cfg.Version)
+	}
 	return &Emitter{cfg: cfg, head: string(head)}, nil
 }
 
@@ -147,23 +156,17 @@ func (e *Emitter) appendLine(line []byte, b *Batch, now time.Time, first bool) [
 	line = now.UTC().AppendFormat(line, time.RFC3339Nano)
 	line = append(line, `","level":"INFO","msg":"batch","_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, now.UnixMilli(), 10)
-	line = append(line, `,"CloudWatchMetrics":[{"Namespace":"`+Namespace+`","Dimensions":[["`+dimensionService+`","`+dimensionFunction+`"]],"Metrics":[`...)
-	comma := false
-	for m := range metrics {
-		if !b.used[m] {
-			continue
+	line = append(line, `,"CloudWatchMetrics":[`...)
+	line, _ = b.appendNames(line, `"`+dimensionService+`","`+dimensionFunction+`"`, func(Metric) bool { return true })
+	if e.cfg.Version != "" {
+		before := len(line)
+		var some bool
+		line, some = b.appendNames(append(line, ','), `"`+dimensionService+`","`+dimensionFunction+`","`+dimensionVersion+`"`, func(m Metric) bool { return table[m].Judges })
+		if !some {
+			line = line[:before]
 		}
-		if comma {
-			line = append(line, ',')
-		}
-		comma = true
-		line = append(line, `{"Name":"`...)
-		line = append(line, table[m].Name...)
-		line = append(line, `","Unit":"`...)
-		line = append(line, table[m].Unit...)
-		line = append(line, `"}`...)
 	}
-	line = append(line, `]}]}`...)
+	line = append(line, `]}`...)
 	line = append(line, e.head...)
 	for m := range metrics {
 		if b.used[m] {
@@ -179,6 +182,28 @@ func (e *Emitter) appendLine(line []byte, b *Batch, now time.Time, first bool) [
 		}
 	}
 	return append(line, '}', '\n')
+}
+
+// appendNames appends the directive that makes metrics under these dimensions of those that b holds and that are wanted; some says whether there are such.
+func (b *Batch) appendNames(line []byte, dimensions string, wanted func(Metric) bool) (_ []byte, some bool) {
+	line = append(line, `{"Namespace":"`+Namespace+`","Dimensions":[[`...)
+	line = append(line, dimensions...)
+	line = append(line, `]],"Metrics":[`...)
+	for m := range metrics {
+		if !b.used[m] || !wanted(m) {
+			continue
+		}
+		if some {
+			line = append(line, ',')
+		}
+		some = true
+		line = append(line, `{"Name":"`...)
+		line = append(line, table[m].Name...)
+		line = append(line, `","Unit":"`...)
+		line = append(line, table[m].Unit...)
+		line = append(line, `"}`...)
+	}
+	return append(line, `]}`...), some
 }
 
 // appendMetric appends a metric's number, or as many of its values as a line may hold, and takes it out of b.

@@ -88,6 +88,8 @@ type Definition struct {
 	Kind    Kind
 	Meaning string
 
+	// Judges: a release is judged by it, so that it is published by version too.
+	Judges bool
 	// zero: a sum is published although it is 0, because its absence would mean something else. Others are left out then: CloudWatch
 	// charges a metric for the hours in which it has data.
 	zero bool
@@ -117,8 +119,8 @@ var table = [metrics]Definition{
 	Continued: {Name: "Continued", Unit: Count, Meaning: "messages with too many deliveries for one invocation, sent again to go on where it ended"},
 
 	// The deliverer.
-	Attempts:            {Name: "Attempts", Unit: Count, Meaning: "attempts made, successful or not"},
-	Delivered:           {Name: "Delivered", Unit: Count, Meaning: "attempts that the destination accepted"},
+	Attempts:            {Name: "Attempts", Unit: Count, Meaning: "attempts made, successful or not", Judges: true},
+	Delivered:           {Name: "Delivered", Unit: Count, Meaning: "attempts that the destination accepted", Judges: true},
 	Retried:             {Name: "Retried", Unit: Count, Meaning: "failed attempts that have a next one"},
 	Parked:              {Name: "Parked", Unit: Count, Meaning: "deliveries put aside until their destination may receive again"},
 	PassedOn:            {Name: "PassedOn", Unit: Count, Meaning: "deliveries passed on to the slow lane, because their destination takes long to answer"},

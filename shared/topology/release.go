@@ -1,13 +1,16 @@
 package topology
 
 import (
-	"strings"
+	"fmt"
 	"time"
 )
 
 // Preflight is the folder of the function that tries a new version of another one before traffic reaches it. It is none of Topology.Functions: nothing
 // feeds it, nothing in the path of a delivery waits for it, and it is deployed once for each of them.
 const Preflight FunctionName = "preflight"
+
+// VersionVariable is set by Lambda: the version of the function that runs.
+const VersionVariable = "AWS_LAMBDA_FUNCTION_VERSION"
 
 // Environment variables of the function Preflight, besides ProfileVariable.
 const (
@@ -34,20 +37,50 @@ type Rollback struct {
 	Name string // unique within the function
 	Signal
 
-	Released bool // looks at the new version alone, which AWS tells apart while two versions share the traffic
-	// Growth looks at by how much the signal has grown since the period before, not at the signal.
-	Growth    bool
-	Of        string  // name of the metric that the signal is a share of; "": none
-	Least     float64 // of that metric in a period, for a share to mean something
+	Released bool // looks at the new version alone
+	Growth   bool // looks at by how much the signal has grown since the period before
+	// Of is the metric that the signal is a share of, beside the signal in all else; "": none. A share of less than Least in a period means nothing.
+	Of        string
+	Least     float64
 	Threshold float64 // in the unit of the signal; of a share, between 0 and 1
 	Below     bool    // raised below Threshold. False: at or above it
 	Why       string  // this threshold
 }
 
-// Periods of rollbacks: a release in prod shares the traffic for five minutes, so that whatever is to be noticed must show within.
+// A release in prod shares the traffic for five minutes: whatever shall take it back must show in one.
 const (
 	RollbackPeriod  = time.Minute
 	RollbackPeriods = 1
+)
+
+// RollbackSilence says why missing data is good for all of them.
+const RollbackSilence = "there is no data of a version that does not run, and most of the time none is new"
+
+// Names of an alarm's parts in its expression.
+const (
+	RollbackSignal = "signal"
+	RollbackOf     = "of"
+)
+
+// Expression is what is compared with the threshold, in CloudWatch's metric math; "" where it is the signal itself. A share whose signal is missing is none, because
+// sums that are zero are not published.
+// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+func (r Rollback) Expression() string {
+	switch {
+	case r.Growth:
+		return "DIFF(" + RollbackSignal + ")"
+	case r.Of != "":
+		return fmt.Sprintf("IF(%[1]s >= %[3]v, FILL(%[2]s, 0) / %[1]s, 1)", RollbackOf, RollbackSignal, r.Least)
+	}
+	return ""
+}
+
+// Thresholds of rollbacks.
+const (
+	nearTimeout     = 0.7
+	manyDeadLetters = 10
+	enoughAttempts  = 20
+	worstSuccess    = 0.5
 )
 
 // Rollbacks lists what takes a release of a function back.
@@ -58,37 +91,26 @@ func (t Topology) Rollbacks(f Function) []Rollback {
 	all := []Rollback{
 		{
 			Name: "errors", Signal: of("Errors", "Sum"), Released: true, Threshold: 1,
-			Why: "no function ends in an error in normal work: one crash or timeout of the new version is one too many, and taking it back costs nothing",
+			Why: "no function ends in an error in normal work: one crash or timeout of the new version is one too many, and to take it back costs nothing",
 		},
 		{
-			Name: "duration", Signal: of("Duration", "p90"), Released: true, Threshold: float64(f.Timeout.Milliseconds()) * nearTimeout,
-			Why: "one run in ten of the new version comes near the timeout, from where it is a step to one that is cut off",
+			Name: "duration", Signal: of("Duration", "p90"), Released: true, Threshold: nearTimeout * float64(f.Timeout.Milliseconds()),
+			Why: "one run of the new version in ten takes 70 % of its timeout; beyond it runs are killed",
 		},
 	}
 	if q, ok := t.Queue(f.Source.Queue); ok && q.DeadLetter != "" {
 		all = append(all, Rollback{
 			Name: "dead-letters", Signal: Signal{Namespace: AWSQueue, Name: "ApproximateNumberOfMessagesVisible", Statistic: "Maximum", Queue: q.DeadLetter},
 			Growth: true, Threshold: manyDeadLetters,
-			Why: "a few dead letters a minute are the producers' and the receivers' doing, and those that lie there already are of an earlier time; " +
-				"this many new ones in a minute come from here",
+			Why: "those that lie there are of an earlier time, and single new ones are the doing of a producer or a receiver; this many in a minute begin with the release",
 		})
 	}
 	if f.Name == Deliverer {
 		all = append(all, Rollback{
-			Name: "delivery-success", Signal: Signal{Namespace: Custom, Name: "Delivered", Statistic: "Sum", Function: f.Name},
+			Name: "delivery-success", Signal: Signal{Namespace: Custom, Name: "Delivered", Statistic: "Sum", Function: f.Name}, Released: true,
 			Of: "Attempts", Least: enoughAttempts, Threshold: worstSuccess, Below: true,
-			Why: "more than half of all attempts fail, which no single receiver brings about that its breaker would not stop within seconds",
+			Why: "half of what the new version tries fails; a single receiver does not bring that about, because its breaker stops it after ten attempts",
 		})
 	}
 	return all
 }
-
-const (
-	nearTimeout     = 0.7
-	manyDeadLetters = 10
-	enoughAttempts  = 20
-	worstSuccess    = 0.5
-)
-
-// Metric is the name under which CloudFormation and CloudWatch's expressions know a part of an alarm.
-func (r Rollback) Metric() string { return strings.ReplaceAll(r.Name, "-", "_") }

@@ -138,7 +138,7 @@ func (r *region) function(destinations *registry.Set) lambda.Handler {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	assemble := map[topology.FunctionName]wiring.Assembly{topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer, topology.Waker: wiring.Waker}[r.tried]
+	assemble := map[topology.FunctionName]wiring.Assembly{topology.Router: wiring.Router, topology.Deliverer: wiring.Deliverer, topology.SlowLane: wiring.Deliverer, topology.Waker: wiring.Waker}[r.tried]
 	h, err := assemble(cfg, wiring.Parts{
 		AWS: r.account, Destinations: destinations, Logger: slog.New(slog.NewTextHandler(&r.log, nil)), Metrics: &r.metrics,
 		Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -318,7 +318,7 @@ func TestGoodVersionPasses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []topology.FunctionName{topology.Router, topology.Deliverer, topology.Waker} {
+	for _, name := range []topology.FunctionName{topology.Router, topology.Deliverer, topology.SlowLane, topology.Waker} {
 		for what, destinations := range map[string]*registry.Set{"nothing applied": nil, "a destination that wants everything": everything} {
 			t.Run(string(name)+", "+what, func(t *testing.T) {
 				inRegion(t, name, func(t *testing.T, r *region) {
@@ -360,7 +360,7 @@ func (r *region) mustBeClean(name topology.FunctionName) {
 			}
 			continue
 		}
-		if want := map[topology.FunctionName]int{topology.Deliverer: 2 * 5}[name]; len(rows) != want {
+		if want := map[topology.FunctionName]int{topology.Deliverer: 2 * 5, topology.SlowLane: 2 * 5}[name]; len(rows) != want {
 			r.t.Errorf("%d waybills, want %d", len(rows), want)
 		}
 		for _, row := range rows {
