@@ -192,6 +192,9 @@ func (r *region) serveLambda(w http.ResponseWriter, request *http.Request, path 
 	case path != version+"/invocations":
 		refuse(http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+path)
 		return
+	case refusal == silence:
+		<-request.Context().Done()
+		return
 	case refusal != "":
 		code, status, _ := strings.Cut(refusal, " ")
 		n, _ := strconv.Atoi(status)
@@ -233,6 +236,7 @@ func (r *region) serveCodeDeploy(w http.ResponseWriter, request *http.Request) {
 		Status     string `json:"status"`
 	}
 	problem := ""
+	time.Sleep(time.Second) // telling takes time, which must be there
 	if err := json.NewDecoder(request.Body).Decode(&in); err != nil {
 		problem = "SerializationException"
 	}
@@ -257,6 +261,9 @@ func (r *region) serveCodeDeploy(w http.ResponseWriter, request *http.Request) {
 	r.statuses = append(r.statuses, in.Status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"lifecycleEventHookExecutionId": in.Execution})
 }
+
+// silence is a refusal of the worst kind: there is no answer.
+const silence = "silence"
 
 const event = `{"DeploymentId":"d-ABCDEF123","LifecycleEventHookExecutionId":"hook-1"}`
 
@@ -422,11 +429,16 @@ func TestBadVersionFails(t *testing.T) {
 		"deliverer may not write the ledger":  {topology.Deliverer, deny("dynamodb", "", topology.Ledger), "came out otherwise"},
 		"deliverer may not release":           {topology.Deliverer, deny("dynamodb", "UpdateItem", topology.Ledger), "release"},
 		"deliverer may not read the registry": {topology.Deliverer, deny("dynamodb", "Query", topology.Registry), "came out otherwise"},
-		"deliverer may not park":              {topology.Deliverer, deny("dynamodb", "BatchWriteItem", topology.Waiting), "postponed-"},
-		"deliverer may not send":              {topology.Deliverer, deny("sqs", "SendMessageBatch", ""), "queue deliveries cannot be sent to"},
-		"router may not read the registry":    {topology.Router, deny("dynamodb", "Query", topology.Registry), "came out otherwise"},
-		"router may not send":                 {topology.Router, deny("sqs", "SendMessageBatch", ""), "queue ingress cannot be sent to"},
-		"waker may not read":                  {topology.Waker, deny("dynamodb", "Query", topology.Waiting), "could not"},
+		"deliverer cannot settle": {topology.Deliverer, func(r *region) {
+			r.endpoint.Faults().Add(awslocal.Fault{
+				Service: "dynamodb", Operation: "BatchExecuteStatement", Match: func(body []byte) bool { return bytes.Contains(body, []byte("UPDATE")) }, Throttle: true,
+			})
+		}, "messages were sent that are none of the rehearsal's"},
+		"deliverer may not park":           {topology.Deliverer, deny("dynamodb", "BatchWriteItem", topology.Waiting), "postponed-"},
+		"deliverer may not send":           {topology.Deliverer, deny("sqs", "SendMessageBatch", ""), "queue deliveries cannot be sent to"},
+		"router may not read the registry": {topology.Router, deny("dynamodb", "Query", topology.Registry), "came out otherwise"},
+		"router may not send":              {topology.Router, deny("sqs", "SendMessageBatch", ""), "queue ingress cannot be sent to"},
+		"waker may not read":               {topology.Waker, deny("dynamodb", "Query", topology.Waiting), "could not"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inRegion(t, test.of, func(t *testing.T, r *region) {
@@ -494,7 +506,7 @@ func TestRefusedInvocationsAreRepeated(t *testing.T) {
 		most     time.Duration
 	}{
 		"for a while": {[]string{denied, denied, throttled, broken}, "Succeeded", time.Minute},
-		"for ever":    {slices.Repeat([]string{denied}, 1000), "Failed", topology.PreflightPatience},
+		"for ever":    {slices.Repeat([]string{denied}, 1000), "Failed", topology.PreflightPatience + time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inRegion(t, topology.Router, func(t *testing.T, r *region) {
@@ -509,6 +521,16 @@ func TestRefusedInvocationsAreRepeated(t *testing.T) {
 			})
 		})
 	}
+}
+
+// CodeDeploy hears of a version that never answers while there is time to tell it.
+func TestSilenceFailsInTime(t *testing.T) {
+	inRegion(t, topology.Deliverer, func(t *testing.T, r *region) {
+		r.refusals = []string{silence}
+		if err := r.release(); err != nil || !slices.Equal(r.statuses, []string{"Failed"}) {
+			t.Errorf("%v, told %v", err, r.statuses)
+		}
+	})
 }
 
 // CodeDeploy is told again where it may pass; that it knows already is no failure, and that it cannot be told is one.
