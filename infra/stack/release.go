@@ -33,7 +33,7 @@ func (b *builder) addRelease(scope constructs.Construct, f topology.Function, fn
 	for _, alarm := range b.addRollbacks(scope, f, fn) {
 		alarms = append(alarms, alarm)
 	}
-	role := b.releaseRole(scope, fn, live, hook, len(alarms) > 0)
+	role := b.releaseRole(scope, fn, hook, len(alarms) > 0)
 	group := awscodedeploy.NewLambdaDeploymentGroup(scope, jsii.String("group"), &awscodedeploy.LambdaDeploymentGroupProps{
 		Application:      b.releases(),
 		Alias:            live,
@@ -92,7 +92,7 @@ func (b *builder) addHook(scope constructs.Construct, f topology.Function, fn aw
 }
 
 // releaseRole may move one alias, call the one hook, and ask how alarms stand.
-func (b *builder) releaseRole(scope constructs.Construct, fn awslambda.Function, live awslambda.Alias, hook awslambda.Function, watches bool) awsiam.Role {
+func (b *builder) releaseRole(scope constructs.Construct, fn, hook awslambda.Function, watches bool) awsiam.Role {
 	role := awsiam.NewRole(scope, jsii.String("role"), &awsiam.RoleProps{AssumedBy: b.service("codedeploy.amazonaws.com")})
 	for _, arn := range []*string{fn.FunctionArn(), b.aliasARN(fn)} { // IAM names the function for some of them and the alias for others
 		allow(role, arn, shiftOperations[:])
