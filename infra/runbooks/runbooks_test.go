@@ -405,7 +405,7 @@ func TestRunbooksNameThingsThatExist(t *testing.T) {
 	for _, page := range topology.Pages() {
 		known = append(known, string(page.Name))
 	}
-	top := topology.New(topology.LowLatency)
+	top := topology.New(topology.LowLatency).WithCanary()
 	for _, a := range top.Alarms(func(f topology.Function) int { return f.Source.MaximumConcurrency }) {
 		known = append(known, a.Name)
 	}
