@@ -166,7 +166,9 @@ func (p *Pace) renew(ctx context.Context, now time.Time) {
 		return
 	}
 	for destination, row := range p.rows {
-		rows[destination] = rows[destination].with(row, now) // what a write has shown may be newer than what was read
+		if both := rows[destination].with(row, now); len(both) > 0 { // what a write has shown may be newer than what was read
+			rows[destination] = both
+		}
 	}
 	p.rows, p.read, p.next = rows, true, now.Add(p.cfg.MaxAge)
 }
@@ -189,29 +191,36 @@ func (p *Pace) Quick(destination string) {
 }
 
 // Late notes calls that have had no answer for Patience, by destination, and tells all environments. It returns when they are told. Call it again for the same
-// calls after each further Patience: one that hangs weighs more than one that is a little late.
+// calls after each further Patience: one that hangs weighs more than one that is a little late. It writes at most once for a destination and a slot once the
+// slot says enough, so that what a destination costs does not grow with the time for which it hangs.
 func (p *Pace) Late(ctx context.Context, calls map[string]int) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
 	var wg sync.WaitGroup
+	var untold problem
 	for destination, n := range calls {
-		if n = p.unforgiven(destination, n); n > 0 {
-			wg.Go(func() { p.add(ctx, destination, n) })
+		if n = p.untold(destination, n); n > 0 {
+			wg.Go(func() { untold.note(destination, p.add(ctx, destination, n)) })
 		}
 	}
 	wg.Wait()
+	untold.tell(p.cfg.OnProblem)
 }
 
-// unforgiven is how many of n late answers no quick ones outweigh.
-func (p *Pace) unforgiven(destination string, n int) int {
+// untold is how many of n late answers others should hear of: those that no quick ones outweigh, unless the slot says enough without them.
+func (p *Pace) untold(destination string, n int) int {
+	slot := SlotOf(p.cfg.Now())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	forgiven := min(n, p.credit[destination]/p.cfg.Forgiven)
-	p.credit[destination] = 0 // of a destination that turns slow, what was before says nothing
+	delete(p.credit, destination) // of a destination that turns slow, what was before says nothing
+	if p.rows[destination][slot] >= p.cfg.Enough {
+		return 0
+	}
 	return n - forgiven
 }
 
-func (p *Pace) add(ctx context.Context, destination string, n int) {
+func (p *Pace) add(ctx context.Context, destination string, n int) error {
 	now := p.cfg.Now()
 	p.mu.Lock()
 	var remove []Slot
@@ -223,10 +232,34 @@ func (p *Pace) add(ctx context.Context, destination string, n int) {
 	p.mu.Unlock()
 	row, err := p.cfg.Store.Add(ctx, destination, SlotOf(now), n, remove)
 	if err != nil {
-		p.cfg.OnProblem(fmt.Errorf("that destination %.80q is slow cannot be told: %w", destination, err))
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rows[destination] = row.with(p.rows[destination], now) // of two writes at a time, the answer of the first may come last
+	return nil
+}
+
+// problem is what a call of Late could not tell. A table that is down is one problem, however many destinations are late.
+type problem struct {
+	mu           sync.Mutex
+	destinations int
+	such         string // one of them
+	err          error
+}
+
+func (p *problem) note(destination string, err error) {
+	if err == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rows[destination] = row
+	p.destinations++
+	p.such, p.err = destination, err
+}
+
+func (p *problem) tell(hear func(error)) {
+	if p.err != nil {
+		hear(fmt.Errorf("that %d destinations are slow, such as %.80q, cannot be told: %w", p.destinations, p.such, p.err))
+	}
 }

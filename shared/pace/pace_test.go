@@ -2,6 +2,7 @@ package pace_test
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -157,4 +158,41 @@ func BenchmarkSlow(b *testing.B) {
 			b.Fatal("slow")
 		}
 	}
+}
+
+// What a slot says already is not said again: what a destination that hangs costs does not grow with the time for which it hangs, and it stays slow.
+func TestEnoughIsSaidOnceASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, here, there, _ := environments(t)
+		for range 30 { // a minute and six slots
+			late(t, here, 10)
+			time.Sleep(2 * time.Second)
+			if !there.Slow(t.Context(), "crm") {
+				t.Error("not slow elsewhere")
+			}
+		}
+		if store.Adds != 6 {
+			t.Errorf("%d writes in six slots", store.Adds)
+		}
+		time.Sleep(20 * time.Second)
+		if !there.Slow(t.Context(), "crm") {
+			t.Error("fast too soon")
+		}
+	})
+}
+
+// Problems of many destinations at a time are told as one.
+func TestOneProblemOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, here, _, problems := environments(t)
+		store.Err = errors.New("down")
+		calls := map[string]int{}
+		for i := range 100 {
+			calls[string(rune('a'+i))] = 1
+		}
+		here.Late(t.Context(), calls)
+		if len(*problems) != 1 || !strings.Contains((*problems)[0].Error(), "100 destinations") {
+			t.Errorf("%d problems: %v", len(*problems), *problems)
+		}
+	})
 }

@@ -12,8 +12,9 @@ import (
 // Memory implements pace.Store. The zero Memory is empty. Its methods are safe for concurrent use; its fields are for while nobody calls them.
 type Memory struct {
 	Rows        map[string]pace.Row
-	Reads, Adds int   // calls so far, failed ones among them
-	Err         error // that every call gives from now on
+	Reads, Adds int    // calls so far, failed ones among them
+	Err         error  // that every call gives from now on
+	OnAdd       func() // hears of each Add; it must not call the Memory
 
 	mu sync.Mutex
 }
@@ -37,6 +38,9 @@ func (m *Memory) Add(_ context.Context, destination string, slot pace.Slot, n in
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.Adds++
+	if m.OnAdd != nil {
+		m.OnAdd()
+	}
 	if m.Err != nil {
 		return nil, m.Err
 	}
