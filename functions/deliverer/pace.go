@@ -2,7 +2,10 @@ package deliverer
 
 import (
 	"context"
+	"sync"
 	"time"
+
+	"github.com/waybillhq/waybill/shared/downstream"
 )
 
 // slow says that a delivery belongs to the slow lane. A probe is made here: there is one at a time, and the breaker waits for what comes of it.
@@ -27,6 +30,7 @@ type lateness struct {
 	*work
 	pending map[*job]bool // calls without a result, and whether they were told of
 	timer   *time.Timer
+	telling sync.WaitGroup
 }
 
 // watch begins with the calls of jobs. stop must be called in the end.
@@ -42,10 +46,12 @@ func (d *work) watch(jobs []*job) *lateness {
 	return l
 }
 
+// stop waits until others are told: an environment may be frozen after its invocation.
 func (l *lateness) stop() {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
+	l.telling.Wait()
 }
 
 // due is when to call tell.
@@ -56,24 +62,25 @@ func (l *lateness) due() <-chan time.Time {
 	return l.timer.C
 }
 
-// answered notes a result.
+// answered notes a result. A call that was never made is neither quick nor late.
 func (l *lateness) answered(j *job) {
-	if late, is := l.pending[j]; is && !late {
+	if late, is := l.pending[j]; is && !late && j.result.Verdict != downstream.NotStarted {
 		l.cfg.Pace.Quick(j.message.Destination)
 	}
 	delete(l.pending, j)
 }
 
 // tell tells all environments of the calls that have had no result so far, and does so again as long as there are any: what a destination holds is
-// invocations for a time.
+// invocations for a time. It does not wait: results come meanwhile, and a table that hangs should not keep them from being settled.
 func (l *lateness) tell(ctx context.Context) {
 	late := map[string]int{}
 	for j := range l.pending {
 		late[j.message.Destination]++
 		l.pending[j] = true
 	}
-	if len(late) > 0 {
-		l.cfg.Pace.Late(ctx, late)
-		l.timer.Reset(l.cfg.Pace.Patience())
+	if len(late) == 0 || ctx.Err() != nil { // nobody hears of what an adapter still keeps when time is over
+		return
 	}
+	l.telling.Go(func() { l.cfg.Pace.Late(ctx, late) })
+	l.timer.Reset(l.cfg.Pace.Patience())
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
@@ -51,16 +52,11 @@ func TestSlowDestinationGetsItsLane(t *testing.T) {
 		w.hanging(9 * time.Second)
 		began := time.Now()
 		var told time.Duration
-		go func() {
-			for known.Adds == 0 {
-				time.Sleep(100 * time.Millisecond)
-			}
-			told = time.Since(began)
-		}()
+		known.OnAdd = func() { told = time.Since(began) }
 		for _, err := range w.deliver(message("1", "crm"), message("2", "crm"), message("3", "crm"), message("4", "easy")) {
 			want(t, err, outcome.Acknowledged)
 		}
-		if told < 2*time.Second || told > 3*time.Second || known.Adds != 4 { // after 2, 4, 6 and 8 s
+		if told != 2*time.Second || known.Adds != 1 { // and not again in the same ten seconds
 			t.Errorf("told after %v, %d times", told, known.Adds)
 		}
 		calls, late := len(w.calls), message("5", "crm")
@@ -126,6 +122,117 @@ func TestProbeIsNotPassedOn(t *testing.T) {
 		want(t, w.deliver(message("after", "crm"))[0], outcome.Acknowledged)
 		if passed, _ := slowLane.take(t); len(passed) != 1 || passed[0].Delivery != message("after", "crm").Delivery {
 			t.Errorf("passed on: %+v", passed)
+		}
+	})
+}
+
+// silent is a store that takes what it is told and never answers.
+type silent struct{ pacetest.Memory }
+
+func (s *silent) Add(ctx context.Context, destination string, slot pace.Slot, n int, remove []pace.Slot) (pace.Row, error) {
+	_, _ = s.Memory.Add(ctx, destination, slot, n, remove)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// Telling others of what is late keeps no result waiting: a neighbour that answers meanwhile is settled as ever. And nothing is told any more when the batch
+// is over.
+func TestTellingHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var problems int
+		known := &silent{}
+		p, err := pace.New(pace.Config{Store: known, OnProblem: func(error) { problems++ }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.cfg.Pace, w.cfg.SlowLane = p, &outbox{}
+		w.restart()
+		w.answer = func(_ context.Context, a downstream.Attempt) downstream.Result {
+			takes := 2050 * time.Millisecond // 50 ms after others are told
+			if a.Destination.ID == "crm" {
+				takes = 9 * time.Second
+			}
+			time.Sleep(takes)
+			return downstream.Result{Verdict: downstream.Delivered, Code: 200}
+		}
+		began, neighbour := time.Now(), message("2", "slow")
+		var settled time.Duration
+		w.store.settle = func(ctx context.Context, s []ledger.Settlement) []error {
+			if settled == 0 {
+				settled = time.Since(began)
+			}
+			return w.store.Memory.Settle(ctx, s)
+		}
+		for _, err := range w.deliver(message("1", "crm"), neighbour) {
+			want(t, err, outcome.Acknowledged)
+		}
+		if settled > 2600*time.Millisecond {
+			t.Errorf("the neighbour was settled after %v, 500 ms after its answer came at 2.05 s", settled)
+		}
+		told := known.Adds
+		time.Sleep(time.Minute)
+		if known.Adds != told || told == 0 || problems == 0 {
+			t.Errorf("told %d times, %d of them after the batch; %d problems", told, known.Adds-told, problems)
+		}
+	})
+}
+
+// stuck is an adapter that never gives a result, nor returns while the test runs.
+type stuck struct{ until chan struct{} }
+
+func (s stuck) Deliver(context.Context, []downstream.Attempt, func(int, downstream.Result)) {
+	<-s.until
+}
+
+// When its time is over, a batch tells nobody anything more, even if an adapter keeps it from ending.
+func TestNothingIsToldWhenTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var problems int
+		known := &pacetest.Memory{}
+		p, err := pace.New(pace.Config{Store: known, OnProblem: func(error) { problems++ }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		adapter := stuck{make(chan struct{})}
+		w.cfg.Pace, w.cfg.SlowLane, w.cfg.Adapter = p, &outbox{}, adapter
+		w.restart()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			w.deliver(message("1", "crm"))
+		}()
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		told, said := known.Adds, problems
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if known.Adds != told || problems != said {
+			t.Errorf("told %d times and failed %d times after the end", known.Adds-told, problems-said)
+		}
+		close(adapter.until)
+		<-ended
+	})
+}
+
+// An attempt that was never made is no quick answer: it forgives no late one.
+func TestWhatDidNotStartForgivesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		known, _ := w.withPace()
+		for range 12 {
+			w.answer = answering(downstream.Result{Verdict: downstream.NotStarted, Reason: downstream.ReasonNotStarted})
+			var unstarted []delivery.Message
+			for i := range 10 {
+				unstarted = append(unstarted, message(fmt.Sprint("unstarted", i), "crm"))
+			}
+			w.deliver(unstarted...)
+		}
+		w.hanging(3 * time.Second)
+		w.deliver(message("1", "crm"))
+		if known.Adds != 1 {
+			t.Errorf("told %d times", known.Adds)
 		}
 	})
 }
