@@ -191,7 +191,7 @@ func (f *flow) post(ctx context.Context, all ...*message) error {
 		if _, err := m.events(); err != nil {
 			return err
 		}
-		f.posted = true
+		f.posted, f.sentEvents = true, true
 		if err := f.send(ctx, m, f.queues[topology.Ingress], f.arns[topology.Ingress]); err != nil {
 			return err
 		}

@@ -119,6 +119,8 @@ type session struct {
 	run   string // tells this run's destinations and rows from others'
 	began time.Time
 
+	sentEvents bool // so that functions have run
+
 	queuesAPI   *awssqs.Client
 	tablesAPI   *dynamodb.Client
 	stacksAPI   *cloudformation.Client
