@@ -1,6 +1,7 @@
 package waker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -70,6 +71,11 @@ func (r *run) drain(ctx context.Context, mark waiting.Row, permit Permit) {
 		most = permit.Most
 	}
 	in := newInOrder(r.Store, mark.Key)
+	defer func() {
+		if accepted := waiting.AcceptedAt(in.oldest); !accepted.IsZero() {
+			r.note(func(report *Report) { report.OldestParked = max(report.OldestParked, now.Sub(accepted)) })
+		}
+	}()
 	if permit.May {
 		in.first = min(pageRows, most/waiting.Shards+1)
 	}
@@ -119,8 +125,9 @@ func (r *run) mayGo(permit Permit, now time.Time) func(waiting.Row) (goes, ends 
 type inOrder struct {
 	store  waiting.Store
 	shards []*parkedShard
-	first  int // rows in the first page of each shard
-	seen   int // rows read so far
+	first  int    // rows in the first page of each shard
+	seen   int    // rows read so far
+	oldest string // key of the first in order; "": there is none, or it is not known yet
 }
 
 type parkedShard struct {
@@ -164,6 +171,7 @@ func (in *inOrder) take(ctx context.Context, most int, mayGo func(waiting.Row) (
 		if next == nil {
 			return rows, nil
 		}
+		in.oldest = cmp.Or(in.oldest, next.rows[0].Key)
 		goes, ends := mayGo(next.rows[0])
 		if ends {
 			return rows, nil

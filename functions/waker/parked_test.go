@@ -248,3 +248,28 @@ func TestRunsThatEndEarlyAreGoneOnWith(t *testing.T) {
 		}
 	})
 }
+
+// Parked deliveries that nobody touches are not forgotten: each run tells the age of the oldest, whatever their destination may do, and nothing once they are gone.
+func TestOldestParkedIsTold(t *testing.T) {
+	t.Parallel()
+	inRegion(t, handler, func(t *testing.T, r *region) {
+		if got := r.run().OldestParked; got != 0 {
+			t.Errorf("%v with nothing parked", got)
+		}
+		began := time.Now()
+		r.hold(parked(4, "billing", began.Add(-time.Hour)), parked(5, "billing", began.Add(-5*time.Hour)))
+		if got := r.run().OldestParked; got < 5*time.Hour || got > 5*time.Hour+time.Minute {
+			t.Errorf("%v, want 5 h", got)
+		}
+		r.closed["orders-crm"] = true
+		r.hold(parked(1, "orders-crm", began.Add(-time.Hour)), parked(2, "orders-crm", began.Add(-3*time.Hour)), parked(3, "billing", began.Add(-2*time.Hour)))
+		if got := r.run().OldestParked; got < 3*time.Hour || got > 3*time.Hour+time.Minute {
+			t.Errorf("%v, want 3 h", got)
+		}
+		delete(r.closed, "orders-crm")
+		r.run()
+		if got := r.run().OldestParked; got != 0 {
+			t.Errorf("%v after all have gone", got)
+		}
+	})
+}

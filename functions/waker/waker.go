@@ -75,6 +75,8 @@ type Report struct {
 	Held         int // those of them that may not receive
 	Drained      int // parked deliveries sent because their destination may receive
 	Expired      int // parked deliveries sent to be given up, after waiting.Limits.LongestPark
+	// OldestParked is how long ago the event of the oldest parked delivery was accepted that the run has met, whether it goes now or stays; 0: there is none.
+	OldestParked time.Duration
 
 	Open int // hours that are not closed, of all shards, those that the look-ahead reaches included
 	// Lag is by how much the waker is behind after the run: how long ago the oldest delivery was due that it should have sent and has not, or the
@@ -216,7 +218,7 @@ func (r *run) end(ctx context.Context) (Report, error) {
 	p := r.report
 	r.Logger.LogAttrs(ctx, level, "woke deliveries",
 		slog.Int("moved", p.Moved), slog.Int("late", p.Late), slog.Duration("lateBy", p.LateBy), slog.Int("drained", p.Drained), slog.Int("expired", p.Expired),
-		slog.Int("destinations", p.Destinations), slog.Int("held", p.Held), slog.Int("open", p.Open), slog.Duration("lag", p.Lag), slog.Int("stray", p.Stray),
+		slog.Int("destinations", p.Destinations), slog.Int("held", p.Held), slog.Duration("oldestParked", p.OldestParked), slog.Int("open", p.Open), slog.Duration("lag", p.Lag), slog.Int("stray", p.Stray),
 		slog.Int("unreadable", p.Unreadable), slog.Int("failed", p.Failed), slog.Bool("complete", p.Complete))
 	return p, errors.Join(errs...)
 }

@@ -57,6 +57,9 @@ func publish(b *telemetry.Batch, r waker.Report) {
 	b.Count(telemetry.WakerDrained, r.Drained+r.Expired)
 	b.Count(telemetry.WakerFailed, r.Failed)
 	b.Duration(telemetry.WakerLag, r.Lag)
+	if r.OldestParked > 0 {
+		b.Duration(telemetry.WakerOldestParked, r.OldestParked)
+	}
 	b.Count(telemetry.WaitingStray, r.Stray)
 }
 

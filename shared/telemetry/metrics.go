@@ -50,6 +50,7 @@ const (
 	WakerDrained
 	WakerFailed
 	WakerLag
+	WakerOldestParked
 	WaitingStray
 
 	CanarySent
@@ -143,11 +144,12 @@ var table = [metrics]Definition{
 	OldestThrottled:     {Name: "OldestThrottled", Unit: Seconds, Kind: Max, Meaning: "the same, of those that wait for a limit on rate or concurrency", part: OldestHeld},
 
 	// The waker.
-	WakerMoved:   {Name: "WakerMoved", Unit: Count, Meaning: "due deliveries moved from the waiting room to the deliveries queue"},
-	WakerDrained: {Name: "WakerDrained", Unit: Count, Meaning: "parked deliveries moved because their destination may receive again"},
-	WakerFailed:  {Name: "WakerFailed", Unit: Count, Meaning: "rows that stay because sending or deleting them failed; the next run tries again"},
-	WakerLag:     {Name: "WakerLag", Unit: Seconds, Kind: Max, Meaning: "by how much the oldest open bucket is older than it should be; 0 is published too, as a sign of life"},
-	WaitingStray: {Name: "WaitingStray", Unit: Count, Meaning: "deliveries that a scan found where no run looks: a rule was broken", zero: true},
+	WakerMoved:        {Name: "WakerMoved", Unit: Count, Meaning: "due deliveries moved from the waiting room to the deliveries queue"},
+	WakerDrained:      {Name: "WakerDrained", Unit: Count, Meaning: "parked deliveries moved because their destination may receive again"},
+	WakerFailed:       {Name: "WakerFailed", Unit: Count, Meaning: "rows that stay because sending or deleting them failed; the next run tries again"},
+	WakerLag:          {Name: "WakerLag", Unit: Seconds, Kind: Max, Meaning: "by how much the oldest open bucket is older than it should be; 0 is published too, as a sign of life"},
+	WakerOldestParked: {Name: "WakerOldestParked", Unit: Seconds, Kind: Max, Meaning: "time since its acceptance of the oldest delivery that a run has found parked; nothing where none is"},
+	WaitingStray:      {Name: "WaitingStray", Unit: Count, Meaning: "deliveries that a scan found where no run looks: a rule was broken", zero: true},
 
 	// The canary.
 	CanarySent:     {Name: "CanarySent", Unit: Count, Meaning: "events of the canary that the ingress queue took"},

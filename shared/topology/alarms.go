@@ -152,7 +152,7 @@ func (t Topology) Alarms(concurrency func(Function) int) []Alarm {
 	for _, f := range t.Functions {
 		switch f.Name {
 		case Deliverer:
-			all = append(all, delivererAlarms(t.Limits)...)
+			all = append(all, delivererAlarms()...)
 			all = append(all, objectiveAlarms()...)
 		case Waker:
 			all = append(all, wakerAlarms(f, t.Limits)...)
@@ -368,7 +368,7 @@ func (t Topology) calls(table TableName) []string {
 }
 
 // delivererAlarms watch what becomes of deliveries.
-func delivererAlarms(l Limits) []Alarm {
+func delivererAlarms() []Alarm {
 	of := func(metric, statistic string) Signal {
 		return Signal{Namespace: Custom, Name: metric, Statistic: statistic, Function: Deliverer}
 	}
@@ -384,8 +384,8 @@ func delivererAlarms(l Limits) []Alarm {
 	return []Alarm{
 		held("retrying", "OldestRetrying", 2*day,
 			"of the default schedule of 75.6 hours a last attempt is left, a day away: time to call the owner of the destination before the delivery is given up"),
-		held("parked", "OldestParked", min(3*day, l.LongestPark/2),
-			"longer than a weekend's pause, and long before the time of being held is over, when all of them are given up"),
+		held("throttled", "OldestThrottled", 2*day,
+			"a destination can ask to be left alone for a day at a time; who has asked for it twice in a row has to be asked"),
 		held("oldest", "OldestHeld", 4*day,
 			"longer than the default schedule takes: whatever holds it, limits on rate and concurrency included, somebody has forgotten it"),
 		{
@@ -432,6 +432,12 @@ func wakerAlarms(f Function, l Limits) []Alarm {
 			Threshold: (5 * l.LatencyObjective).Seconds(), Period: f.Every, Periods: 5, Breaching: 5, Missing: MissingIsGood,
 			Why:     "deliveries are late by five times the objective, and five runs did not catch up",
 			Silence: "that the waker does not run is the heartbeat's to tell",
+		},
+		{
+			Name: "deliveries-parked", Page: DeliveriesHeld, Signal: of("WakerOldestParked", "Maximum"),
+			Threshold: min(3*day, l.LongestPark/2).Seconds(), Period: 5 * time.Minute, Periods: 3, Breaching: 3, Missing: MissingIsGood,
+			Why:     "longer than a weekend's pause, and long before the time of being held is over, when all of them are given up",
+			Silence: "each run of the waker publishes the age of what it finds parked; none is nothing parked, and that it does not run is the heartbeat's to tell",
 		},
 		{
 			Name: "waker-failed", Page: WakerBehind, Signal: of("WakerFailed", "Sum"),

@@ -95,7 +95,7 @@ func TestThresholdsFollowWhatTheyAreMadeFrom(t *testing.T) {
 
 // A retry of the default schedule comes a day after the one before it; what is known of a held delivery must outlast that.
 func TestHeldDeliveriesAreNotForgottenBetweenAttempts(t *testing.T) {
-	for _, name := range []string{"deliveries-retrying", "deliveries-parked", "deliveries-oldest"} {
+	for _, name := range []string{"deliveries-retrying", "deliveries-throttled", "deliveries-oldest"} {
 		if a := alarm(t, name, unchanged); a.Breaching != 1 || a.Period*time.Duration(a.Periods) < 24*time.Hour {
 			t.Errorf("%s is forgotten after %v", name, a.Period*time.Duration(a.Periods))
 		}

@@ -106,6 +106,16 @@ func AcceptedBefore(key string, t time.Time) bool {
 	return len(accepted) != stampDigits || accepted < stamp(t)
 }
 
+// AcceptedAt is when the event of the parked row with this key was accepted; zero for a key of another form.
+func AcceptedAt(key string) time.Time {
+	accepted, _, _ := strings.Cut(key, "#")
+	ms, err := strconv.ParseUint(accepted, 10, 63)
+	if len(accepted) != stampDigits || err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
+}
+
 // Locate tells from the two keys of a row alone in what bucket it lies, and of a row in a due bucket when it is due: Row.At. The time is zero
 // for any other row, and for one whose sort key is in no form of this release.
 func Locate(bucket, key string) (Bucket, time.Time) {

@@ -143,6 +143,14 @@ func TestOrderOfAcceptance(t *testing.T) {
 			t.Errorf("accepted before %v: %v", test.t, got)
 		}
 	}
+	if got := AcceptedAt(key); !got.Equal(at) {
+		t.Errorf("accepted at %v, want %v", got, at)
+	}
+	for _, odd := range []string{"", "odd", "1#delivery#0#1", "-1700000000123#d#0#1", "x1700000000123#d#0#1"} {
+		if got := AcceptedAt(odd); !got.IsZero() {
+			t.Errorf("%q was accepted at %v", odd, got)
+		}
+	}
 	if !AcceptedBefore("odd", at) {
 		t.Error("an odd key is not looked at")
 	}
