@@ -131,6 +131,8 @@ func (w *world) payload(name topology.FunctionName) ([]byte, error) {
 	f, _ := topology.New(topology.LowLatency).Function(name)
 	var body string
 	switch f.Source.Queue {
+	case "": // run by the clock, or a baseline
+		return []byte(`{}`), nil
 	case topology.Ingress:
 		body = fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":%q,"type":%q,"data":%s}`, e.ID, e.Source, e.Type, e.Data)
 	default: // a queue of deliveries
@@ -139,8 +141,6 @@ func (w *world) payload(name topology.FunctionName) ([]byte, error) {
 		if body, err = m.Encode(delivery.MaxBytes); err != nil {
 			return nil, err
 		}
-	case "": // run by the clock, or a baseline
-		return []byte(`{}`), nil
 	}
 	return json.Marshal(lambdaevents.SQSEvent{Records: []lambdaevents.SQSMessage{{
 		MessageId: "9b2f7c1e-0c55-4a11-8f3e-3f0d8d1c7a01", ReceiptHandle: "handle", Body: body, EventSource: "aws:sqs", AWSRegion: awslocal.Region,
