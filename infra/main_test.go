@@ -31,12 +31,16 @@ func TestAppTakesItsContextFromCDK(t *testing.T) {
 		t.Skip("the CDK tests need Node 22 or later on the PATH; everything else runs without")
 	}
 	dir := t.TempDir()
+	programs := []topology.FunctionName{topology.Preflight} // which tries the others, and which no topology declares
 	for _, f := range topology.New(topology.LowLatency).WithCanary().Functions {
-		folder := filepath.Join(dir, "dist", string(f.Name))
+		programs = append(programs, f.Name)
+	}
+	for _, program := range programs {
+		folder := filepath.Join(dir, "dist", string(program))
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(folder, "bootstrap"), []byte(f.Name), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, "bootstrap"), []byte(program), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
