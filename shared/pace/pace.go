@@ -29,6 +29,9 @@ const (
 // SlotOf is the slot in which t lies.
 func SlotOf(t time.Time) Slot { return Slot(t.Unix() / int64(slotLength/time.Second)) }
 
+// Begin is when the slot begins.
+func (s Slot) Begin() time.Time { return time.Unix(int64(s)*int64(slotLength/time.Second), 0) }
+
 // Row is what all environments have counted together of a destination.
 type Row map[Slot]int
 

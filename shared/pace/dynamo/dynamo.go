@@ -1,7 +1,8 @@
 // Package dynamo keeps in DynamoDB, in the registry's table, which destinations answer late.
 //
 // Partition key "part" (S), sort key "row" (S). All rows lie in the partition "pace", under the id of their destination, so that one Query reads them. A slot
-// is an attribute "n#NUMBER" (N). A row has a few dozen bytes and stays; it shrinks when it is written again.
+// is an attribute "n#NUMBER" (N). A row has about a hundred bytes and ends by its attribute "expiresAt" (N, seconds since 1970), the table's time to live: all of
+// them are read every few seconds, and after one bad hour of our own network every destination would have one.
 //
 //	All   Query, eventually consistent: half a read unit for each 4 KB
 //	Add   UpdateItem: 1 write unit
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -48,6 +50,9 @@ const (
 	attrRow  = "row"
 	partPace = "pace"
 	prefix   = "n#"
+
+	attrExpires = "expiresAt"
+	keep        = time.Hour // much longer than a slot counts; DynamoDB deletes hours or days later
 )
 
 type attributes = map[string]types.AttributeValue
@@ -80,28 +85,33 @@ func (s *Store) All(ctx context.Context) (map[string]pace.Row, error) {
 
 // Add implements pace.Store.
 func (s *Store) Add(ctx context.Context, destination string, slot pace.Slot, n int, remove []pace.Slot) (pace.Row, error) {
-	names, removed := map[string]string{"#n": name(slot)}, []string(nil)
+	names, removed := map[string]string{"#n": name(slot), "#expires": attrExpires}, []string(nil)
 	for i, old := range remove {
 		if old != slot {
 			placeholder := "#r" + strconv.Itoa(i)
 			names[placeholder], removed = name(old), append(removed, placeholder)
 		}
 	}
-	expression := "ADD #n :n"
+	expression := "SET #expires = :expires ADD #n :n"
 	if len(removed) > 0 {
 		expression += " REMOVE " + strings.Join(removed, ", ")
 	}
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: &s.table, Key: attributes{attrPart: text(partPace), attrRow: text(destination)},
 		UpdateExpression: &expression, ExpressionAttributeNames: names,
-		ExpressionAttributeValues: attributes{":n": &types.AttributeValueMemberN{Value: strconv.Itoa(n)}},
-		ReturnValues:              types.ReturnValueAllNew,
+		ExpressionAttributeValues: attributes{
+			":n": &types.AttributeValueMemberN{Value: strconv.Itoa(n)}, ":expires": &types.AttributeValueMemberN{Value: expires(slot)},
+		},
+		ReturnValues: types.ReturnValueAllNew,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("update %.80q in table %q: %w", destination, s.table, err)
 	}
 	return decode(out.Attributes), nil
 }
+
+// expires is when a row may go that was last written in a slot.
+func expires(s pace.Slot) string { return strconv.FormatInt(s.Begin().Add(keep).Unix(), 10) }
 
 func name(s pace.Slot) string { return prefix + strconv.FormatInt(int64(s), 10) }
 

@@ -16,13 +16,19 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 	"github.com/waybillhq/waybill/shared/pace"
 	"github.com/waybillhq/waybill/shared/pace/dynamo"
+	"github.com/waybillhq/waybill/shared/topology"
 )
 
 const table = "registry"
 
 func open(t *testing.T) (*dynamo.Store, *dynamodb.Client, *awslocal.Endpoint) {
 	t.Helper()
-	endpoint := awslocal.New(awslocal.Options{}, engine.New(engine.Options{}))
+	return openOn(t, engine.New(engine.Options{}))
+}
+
+func openOn(t *testing.T, service *engine.Service) (*dynamo.Store, *dynamodb.Client, *awslocal.Endpoint) {
+	t.Helper()
+	endpoint := awslocal.New(awslocal.Options{}, service)
 	t.Cleanup(func() { _ = endpoint.Close() })
 	client := dynamodb.NewFromConfig(aws.Config{
 		Region: awslocal.Region, Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
@@ -75,6 +81,37 @@ func TestStore(t *testing.T) {
 	all, err := store.All(ctx)
 	if err != nil || len(all) != 3 || !maps.Equal(all["crm"], pace.Row{slot + 2: 4}) || !maps.Equal(all["other"], pace.Row{slot: 1}) || len(all["odd"]) != 0 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// Rows end: all of them are read every few seconds, so that they must not become as many as there are destinations.
+func TestRowsEnd(t *testing.T) {
+	service := engine.New(engine.Options{})
+	store, client, _ := openOn(t, service)
+	registry, ok := topology.New(topology.LowLatency).Table(topology.Registry)
+	if !ok {
+		t.Fatal("no such table")
+	}
+	if _, err := client.UpdateTimeToLive(t.Context(), &dynamodb.UpdateTimeToLiveInput{TableName: aws.String(table),
+		TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: &registry.TTLAttribute, Enabled: aws.Bool(true)}}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for destination, at := range map[string]time.Time{"crm": now.Add(-time.Hour), "other": now} {
+		if _, err := store.Add(t.Context(), destination, pace.SlotOf(at), 1, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	service.Sweep(now.Add(20 * time.Minute))
+	if all, err := store.All(t.Context()); err != nil || len(all) != 1 || all["other"] == nil {
+		t.Errorf("20 minutes later: %v, %v", all, err)
+	}
+	if _, err := store.Add(t.Context(), "other", pace.SlotOf(now.Add(time.Hour)), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	service.Sweep(now.Add(90 * time.Minute))
+	if all, err := store.All(t.Context()); err != nil || len(all) != 1 {
+		t.Errorf("written again in between: %v, %v", all, err)
 	}
 }
 
