@@ -355,7 +355,7 @@ NOT FOUND: event e-unmatched
   - Not routed yet? It is on ingress then (now about 0 waiting, 0 in work, 0 delayed)
   - No event, by our rules? add -queues to look into ingress-dlq (now about 1 waiting, 0 in work, 0 delayed)
   - Wanted by no destination? The router counted it as unmatched; go run ./scripts/destinations list -endpoint-url http://awslocal
-  - Routed, and its first attempt has not begun? It is on deliveries then (now about 0 waiting, 1 in work, 1 delayed)
+  - Routed, and its first attempt has not begun? It is on deliveries then (now about 0 waiting, 1 in work, 1 delayed), or on deliveries-slow (now about 0 waiting, 0 in work, 0 delayed) if its destination answers slowly
   - Given up before its first attempt, such as for a deleted destination? add -queues to look into deliveries-dlq (now about 2 waiting, 0 in work, 0 delayed)
   - Never sent, or longer ago than waybills are kept?
 0 found, UNITS read units
@@ -384,7 +384,7 @@ func TestSearchChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		receives := func() (counts string) {
-			for _, name := range []topology.QueueName{topology.Ingress, topology.Deliveries} {
+			for _, name := range []topology.QueueName{topology.Ingress, topology.Deliveries, topology.DeliveriesSlow} {
 				q, _ := w.Queues.Queue(string(name))
 				for _, m := range q.Snapshot() {
 					counts += m.MessageID + m.Attributes["ApproximateReceiveCount"] + " "

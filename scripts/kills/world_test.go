@@ -182,7 +182,7 @@ func start(t *testing.T) *world {
 	w.must(err)
 	w.rows, err = waitingdynamo.New(awsdynamodb.NewFromConfig(w.AWS()), string(topology.Waiting), waitingdynamo.Options{})
 	w.must(err)
-	for _, name := range []topology.QueueName{topology.Ingress, topology.Deliveries} {
+	for _, name := range []topology.QueueName{topology.Ingress, topology.Deliveries, topology.DeliveriesSlow} {
 		_, err := w.producer.SetQueueAttributes(t.Context(), &awssqs.SetQueueAttributesInput{
 			QueueUrl: w.url(name), Attributes: map[string]string{"VisibilityTimeout": fmt.Sprint(int(visibility / time.Second))},
 		})

@@ -93,7 +93,7 @@ func (p *prose) state(a whereabouts.Answer) string {
 	case whereabouts.Claimed:
 		switch {
 		case a.LeaseUntil.IsZero():
-			return attempt(a) + " was given back before it began: the message is on the deliveries queue"
+			return attempt(a) + " was given back before it began: the message is on the queue " + string(topology.Deliveries) + " or " + string(topology.DeliveriesSlow)
 		case a.LeaseUntil.After(p.now):
 			return fmt.Sprintf("a worker is making %s, begun %s; nobody else may until %s", attempt(a), p.at(a.ChangedAt), p.at(a.LeaseUntil))
 		}
@@ -231,6 +231,8 @@ func (p *prose) nothing(r whereabouts.Report) {
 		}
 		return "add -queues to look into " + string(name) + depth[name]
 	}
+	due := fmt.Sprintf("It is on %s then%s, or on %s%s if its destination answers slowly",
+		topology.Deliveries, depth[topology.Deliveries], topology.DeliveriesSlow, depth[topology.DeliveriesSlow])
 	switch {
 	case p.o.Event != "":
 		fmt.Fprintf(p.w, "NOT FOUND: event %s\n", text(p.o.Event))
@@ -242,12 +244,12 @@ func (p *prose) nothing(r whereabouts.Report) {
 		fmt.Fprintf(p.w, "  - Not routed yet? It is on %s then%s\n", topology.Ingress, depth[topology.Ingress])
 		fmt.Fprintf(p.w, "  - No event, by our rules? %s\n", dead(topology.IngressDeadLetter))
 		fmt.Fprintln(p.w, "  - Wanted by no destination? The router counted it as unmatched; go run ./scripts/destinations list"+p.o.endpointFlag())
-		fmt.Fprintf(p.w, "  - Routed, and its first attempt has not begun? It is on %s then%s\n", topology.Deliveries, depth[topology.Deliveries])
+		fmt.Fprintln(p.w, "  - Routed, and its first attempt has not begun? "+due)
 		fmt.Fprintf(p.w, "  - Given up before its first attempt, such as for a deleted destination? %s\n", dead(topology.DeliveriesDeadLetter))
 		fmt.Fprintln(p.w, "  - Never sent, or longer ago than waybills are kept?")
 	case p.o.Delivery != "":
 		fmt.Fprintf(p.w, "NOT FOUND: delivery %s\n", text(string(p.o.Delivery)))
-		fmt.Fprintf(p.w, "  - Its first attempt has not begun? It is on %s then%s\n", topology.Deliveries, depth[topology.Deliveries])
+		fmt.Fprintln(p.w, "  - Its first attempt has not begun? "+due)
 		fmt.Fprintf(p.w, "  - Given up before its first attempt? %s\n", dead(topology.DeliveriesDeadLetter))
 		fmt.Fprintln(p.w, "  - A webhook-id of a replay under a new id? The logs have both")
 	default:

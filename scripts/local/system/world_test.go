@@ -386,7 +386,7 @@ func (w *world) until(limit, step time.Duration, cond func() bool) bool {
 }
 
 func (w *world) backlog() (lines []string) {
-	for _, name := range []topology.QueueName{topology.Ingress, topology.Deliveries} {
+	for _, name := range []topology.QueueName{topology.Ingress, topology.Deliveries, topology.DeliveriesSlow} {
 		for _, m := range w.queue(name).Snapshot() {
 			lines = append(lines, fmt.Sprintf("%s: state %v until %s, received %s times: %.200s", name, m.State, m.Due.Sub(w.began), m.Attributes["ApproximateReceiveCount"], m.Body))
 		}
