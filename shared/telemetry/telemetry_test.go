@@ -63,8 +63,13 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := int(telemetry.LinesLost) + 1
-	most := 3*own + len(all) - own
+	own, judges := int(telemetry.LinesLost)+1, 0
+	for _, d := range all {
+		if d.Judges {
+			judges++
+		}
+	}
+	most := 3*own + len(all) - own + 2*judges // by the versions of deliverer and slow lane
 	for _, fact := range []string{fmt.Sprintf("%d metrics, of which %d", len(all), own), fmt.Sprintf("$%.2f a month", 0.3*float64(most)), fmt.Sprintf("of the %d,", most)} {
 		if !strings.Contains(string(doc), fact) {
 			t.Errorf("the package documentation does not say %q", fact)
