@@ -46,7 +46,7 @@ func (s synthesis) alarmTable() string {
 		}
 		period := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(seconds(p["Period"].(float64)).String())
 		rows = append(rows, row{pages[id], name, fmt.Sprintf("%v of `%v` %s %s, in %v of %v × %s | %s", statistic, p["MetricName"], sign,
-			readable(fmt.Sprint(p["MetricName"]), p["Threshold"].(float64)), p["DatapointsToAlarm"], p["EvaluationPeriods"], period,
+			readable(fmt.Sprint(p["MetricName"], "/", statistic), p["Threshold"].(float64)), p["DatapointsToAlarm"], p["EvaluationPeriods"], period,
 			map[any]string{"notBreaching": "good", "breaching": "bad"}[p["TreatMissingData"]])})
 	}
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(strings.Compare(a.page, b.page), strings.Compare(a.name, b.name)) })
@@ -63,10 +63,11 @@ func (s synthesis) alarmTable() string {
 	return table.String()
 }
 
-// readable is a threshold with its unit.
+// readable is a threshold with its unit, of a metric/statistic.
 func readable(metric string, threshold float64) string {
 	switch {
-	case strings.Contains(metric, "Age"), strings.HasPrefix(metric, "Oldest"):
+	case strings.HasSuffix(metric, "/SampleCount"): // a number, whatever is measured
+	case strings.Contains(metric, "Age"), strings.Contains(metric, "Oldest"), strings.HasPrefix(metric, "WakerLag"):
 		if d := seconds(threshold); d >= 24*time.Hour {
 			return fmt.Sprintf("%v days", d.Hours()/24)
 		}
@@ -106,6 +107,34 @@ func TestREADMEListsEveryAlarm(t *testing.T) {
 	}
 	if got != want {
 		t.Errorf("README.md lists other alarms than the template has: if that is meant, run `go test ./infra/stack -update`\n%s", want)
+	}
+}
+
+// What alarms cost is told by their number; those of the canary are told of with the canary.
+func TestREADMECountsAlarmsAndPages(t *testing.T) {
+	silent, rollbacks, pages := 0, 0, 0
+	for _, r := range templates(t)[plain].template["Resources"].(document) {
+		p, _ := r.(document)["Properties"].(document)
+		switch kind := r.(document)["Type"]; {
+		case strings.Contains(fmt.Sprint(p["AlarmName"]), "canary"):
+		case kind == "AWS::CloudWatch::CompositeAlarm":
+			pages++
+		case kind == "AWS::CloudWatch::Alarm" && p["Metrics"] != nil:
+			rollbacks++
+		case kind == "AWS::CloudWatch::Alarm":
+			silent++
+		}
+	}
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("each of the %d alarms", silent), fmt.Sprintf("each of the %d pages", pages), fmt.Sprintf("the %d alarms that take", rollbacks),
+	} {
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("README.md does not say %q", want)
+		}
 	}
 }
 

@@ -75,7 +75,7 @@ type Place string
 const (
 	InLedger    Place = "ledger"       // nothing but its waybill is left, or nothing else was found
 	InRoom      Place = "waiting room" // it is held there
-	OnQueue     Place = "deliveries"   // it must lie on the deliveries queue: it waits and is not in the waiting room
+	OnQueue     Place = "deliveries"   // it must lie on the deliveries queue or the slow lane's: it waits and is not in the waiting room
 	InDead      Place = "deliveries-dlq"
 	InDeadEvent Place = "ingress-dlq" // an event that was never routed
 )
