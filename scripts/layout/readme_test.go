@@ -85,7 +85,7 @@ func TestReadmeTellsTheFieldsOfADestination(t *testing.T) {
 	}
 }
 
-// Packages that the README counts up are there.
+// Packages that the README counts up are there, and every package, function and program that is there stands in the table of the code.
 func TestReadmeNamesPackagesOfShared(t *testing.T) {
 	row := regexp.MustCompile("(?m)^\\| \\[`shared`\\]\\(shared\\) \\|.*$").FindString(readme(t))
 	names := regexp.MustCompile("`([a-z]+)`[^\\]]").FindAllStringSubmatch(row, -1)
@@ -95,6 +95,20 @@ func TestReadmeNamesPackagesOfShared(t *testing.T) {
 	for _, name := range names {
 		if info, err := os.Stat(filepath.Join(root, "shared", name[1])); err != nil || !info.IsDir() {
 			t.Errorf("there is no shared/%s", name[1])
+		}
+	}
+
+	_, table, _ := strings.Cut(readme(t), "\n## The code\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	for _, folder := range []string{"functions", "shared", "scripts"} {
+		entries, err := os.ReadDir(filepath.Join(root, folder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			if name := entry.Name(); entry.IsDir() && !strings.Contains(table, "`"+name+"`") && !strings.Contains(table, "`"+folder+"/"+name+"`") {
+				t.Errorf("the README's table of the code does not name %s/%s", folder, name)
+			}
 		}
 	}
 }

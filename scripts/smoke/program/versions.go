@@ -82,7 +82,7 @@ func (s *session) otherVersion(ctx context.Context, name, alias, version string,
 		seen = append(seen, fmt.Sprintf("version %s %.0f times", v, runs[v]))
 	}
 	return failed("version "+version+" alone", list(seen),
-		"if a release ended less than a few minutes before this run, run it again; otherwise do not rely on canary releases here, and report it")
+		"if a release ended less than a few minutes before this run, run it again; otherwise watch releases here, because the alarms that take them back may look at the wrong version, and report it")
 }
 
 // reached tells whether a function must have run since this run began: because of the clock, or of the events that were sent. Those are rejected
