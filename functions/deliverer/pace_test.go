@@ -3,6 +3,7 @@ package deliverer_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,11 +128,15 @@ func TestProbeIsNotPassedOn(t *testing.T) {
 }
 
 // silent is a store that takes what it is told and never answers.
-type silent struct{ pacetest.Memory }
+type silent struct {
+	pacetest.Memory
+	over atomic.Int64 // calls that have ended
+}
 
 func (s *silent) Add(ctx context.Context, destination string, slot pace.Slot, n int, remove []pace.Slot) (pace.Row, error) {
 	_, _ = s.Memory.Add(ctx, destination, slot, n, remove)
 	<-ctx.Done()
+	s.over.Add(1)
 	return nil, ctx.Err()
 }
 
@@ -151,7 +156,7 @@ func TestTellingHoldsUpNobody(t *testing.T) {
 		w.answer = func(_ context.Context, a downstream.Attempt) downstream.Result {
 			takes := 2050 * time.Millisecond // 50 ms after others are told
 			if a.Destination.ID == "crm" {
-				takes = 9 * time.Second
+				takes = 8500 * time.Millisecond // half a second after others are told for the last time
 			}
 			time.Sleep(takes)
 			return downstream.Result{Verdict: downstream.Delivered, Code: 200}
@@ -171,6 +176,9 @@ func TestTellingHoldsUpNobody(t *testing.T) {
 			t.Errorf("the neighbour was settled after %v, 500 ms after its answer came at 2.05 s", settled)
 		}
 		told := known.Adds
+		if over := known.over.Load(); over != int64(told) {
+			t.Errorf("%d of %d tellings have ended with the batch: an environment may be frozen now", over, told)
+		}
 		time.Sleep(time.Minute)
 		if known.Adds != told || told == 0 || problems == 0 {
 			t.Errorf("told %d times, %d of them after the batch; %d problems", told, known.Adds-told, problems)
