@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/whereabouts"
 )
@@ -60,11 +60,11 @@ func parse(args []string, lookup config.Lookup, now time.Time, stderr io.Writer)
 	var states []string
 	tables := map[topology.TableName]*string{}
 	flags.StringVar(&q.Event, "event", "", "`id` of an event, as its producer gave it")
-	flags.Var(list{&q.Sources}, "source", "`sources` that the event may have; without one the waiting room is searched, and the ledger for events that have no source of their own")
-	flags.Var(list{&q.Tenants}, "tenant", "`tenants` that the event may be of (default: all that the registry names, and default)")
+	flags.Var((*terminal.List)(&q.Sources), "source", "`sources` that the event may have; without one the waiting room is searched, and the ledger for events that have no source of their own")
+	flags.Var((*terminal.List)(&q.Tenants), "tenant", "`tenants` that the event may be of (default: all that the registry names, and default)")
 	flags.StringVar(&id, "delivery", "", "`id` of a delivery")
-	flags.Var(list{&q.Destinations}, "destination", "only these `destinations`, also such as are no longer in the registry")
-	flags.Var(list{&states}, "state", "only these `states`: delivered, waiting, parked, claimed, dead")
+	flags.Var((*terminal.List)(&q.Destinations), "destination", "only these `destinations`, also such as are no longer in the registry")
+	flags.Var((*terminal.List)(&states), "state", "only these `states`: delivered, waiting, parked, claimed, dead")
 	flags.StringVar(&since, "since", "", "only what last changed at this `time` or later: RFC 3339, or a duration ago (2h)")
 	flags.StringVar(&until, "until", "", "only what last changed before this `time`")
 	flags.BoolVar(&q.DeadLetters, "queues", false, "look into the dead-letter queues too (SQS counts the looks as receives, which matters to nobody there)")
@@ -101,7 +101,7 @@ func parse(args []string, lookup config.Lookup, now time.Time, stderr io.Writer)
 		to         *time.Time
 	}{{"-since", since, &q.Since}, {"-until", until, &q.Until}} {
 		var err error
-		*t.to, err = instant(t.flag, t.text, now)
+		*t.to, err = terminal.Instant(t.flag, t.text, now)
 		add(err)
 	}
 	add(q.Check())
@@ -157,42 +157,4 @@ func (o *options) places(tables map[topology.TableName]*string, lookup config.Lo
 
 func queueNames() []topology.QueueName {
 	return []topology.QueueName{topology.Ingress, topology.IngressDeadLetter, topology.Deliveries, topology.DeliveriesSlow, topology.DeliveriesDeadLetter}
-}
-
-// list collects the values of a flag that can be repeated.
-type list struct{ values *[]string }
-
-// String gives what was collected.
-func (l list) String() string {
-	if l.values == nil {
-		return ""
-	}
-	return strings.Join(*l.values, ",")
-}
-
-// Set adds comma-separated values.
-func (l list) Set(text string) error {
-	for value := range strings.SplitSeq(text, ",") {
-		value = strings.TrimSpace(value)
-		if value == "" {
-			return errors.New("empty value")
-		}
-		*l.values = append(*l.values, value)
-	}
-	return nil
-}
-
-// instant reads a time, or a duration before now.
-func instant(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%s %q: write a duration ago, such as 2h, or a time, such as 2026-11-22T06:30:00Z", flag, text)
-	}
-	return t, nil
 }

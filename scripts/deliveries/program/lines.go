@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/whereabouts"
 )
 
@@ -96,7 +97,7 @@ func (l *lines) conclude(r whereabouts.Report) {
 		line.Queues = append(line.Queues, depthLine{string(d.Queue), d.Visible, d.InFlight, d.Delayed})
 	}
 	if r.Failed != nil {
-		line.Failed = printable(r.Failed.Error(), mostError)
+		line.Failed = terminal.Printable(r.Failed.Error(), mostError)
 	}
 	l.write(line)
 }

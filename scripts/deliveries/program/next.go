@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/whereabouts"
 )
@@ -94,7 +95,7 @@ var plain = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+-]+$`)
 // quote makes one word of a text for a POSIX shell. What cannot be printed becomes a question mark, and nobody types ids of thousands of characters.
 func quote(s string) string {
 	const most = 2000
-	if s = printable(s, most); plain.MatchString(s) {
+	if s = terminal.Printable(s, most); plain.MatchString(s) {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/waybillhq/waybill/shared/config"
 	redrive "github.com/waybillhq/waybill/shared/redrive/program"
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/whereabouts"
 )
@@ -58,7 +59,7 @@ func Run(ctx context.Context, args []string, env Environment, stdout, stderr io.
 	report, err := search.Ask(ctx, o.Question, out.answer)
 	out.conclude(report)
 	if err = errors.Join(err, report.Failed); err != nil {
-		fmt.Fprintf(stderr, "the answer may be incomplete: %s\n", printable(err.Error(), mostError))
+		fmt.Fprintf(stderr, "the answer may be incomplete: %s\n", terminal.Printable(err.Error(), mostError))
 	}
 	switch {
 	case report.Found > 0:

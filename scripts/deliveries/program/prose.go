@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/whereabouts"
 )
@@ -182,7 +183,7 @@ func (p *prose) payload(a whereabouts.Answer) {
 		p.line("payload", "not kept: the ledger has none, and queues that functions read are not looked at")
 	default:
 		p.line("payload", "%d bytes", len(a.Payload))
-		fmt.Fprintln(p.w, "    "+printable(string(a.Payload), mostPayload))
+		fmt.Fprintln(p.w, "    "+terminal.Printable(string(a.Payload), mostPayload))
 	}
 }
 
@@ -194,7 +195,7 @@ func (p *prose) conclude(r whereabouts.Report) {
 		p.without(r)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintln(p.w, "note: "+printable(n, mostError))
+		fmt.Fprintln(p.w, "note: "+terminal.Printable(n, mostError))
 	}
 	found := strconv.Itoa(r.Found) + " found"
 	if r.Letters > 0 {
@@ -303,22 +304,4 @@ func minutes(d time.Duration) string {
 	return fmt.Sprintf("%ds", d/time.Second)
 }
 
-func text(s string) string { return printable(s, mostText) }
-
-// printable keeps what came from outside from steering a terminal, and from filling it.
-func printable(s string, most int) string {
-	cut := false
-	if len(s) > 4*most { // so that the rest need not be looked at
-		s, cut = strings.ToValidUTF8(s[:4*most], ""), true
-	}
-	s = strings.Map(func(c rune) rune {
-		if !strconv.IsPrint(c) {
-			return '?'
-		}
-		return c
-	}, s)
-	if c := []rune(s); len(c) > most || cut {
-		s = string(c[:min(most, len(c))-1]) + "…"
-	}
-	return s
-}
+func text(s string) string { return terminal.Printable(s, mostText) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/secrets"
+	"github.com/waybillhq/waybill/shared/terminal"
 )
 
 // resolver gives what finds the keys under ARNs.
@@ -63,9 +64,9 @@ func (c *call) check(ctx context.Context, to *registry.Set, changes []registry.C
 	}
 	stopping := 0
 	for _, f := range faults(ctx, r, wanted) {
-		text := fmt.Sprintf("%s: %v (%s)", printable(f.about, mostLine), f.err.Kind, printable(f.err.Detail, mostLine))
+		text := fmt.Sprintf("%s: %v (%s)", terminal.Escaped(f.about, mostLine), f.err.Kind, terminal.Escaped(f.err.Detail, mostLine))
 		if len(f.users) > 0 {
-			text += "; named by " + printable(strings.Join(f.users, ", "), mostNote)
+			text += "; named by " + terminal.Escaped(strings.Join(f.users, ", "), mostNote)
 		}
 		if f.stops() {
 			stopping++
@@ -78,7 +79,7 @@ func (c *call) check(ctx context.Context, to *registry.Set, changes []registry.C
 		return cannot("%w", ctx.Err())
 	}
 	if stopping > 0 {
-		return fmt.Errorf("nothing was applied: %s cannot sign; mend that, or say -check-secrets=false", plural(stopping, "secret"))
+		return fmt.Errorf("nothing was applied: %s cannot sign; mend that, or say -check-secrets=false", terminal.Plural(stopping, "secret"))
 	}
 	return nil
 }

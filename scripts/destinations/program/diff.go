@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/terminal"
 )
 
 // mostNotes bounds how many paused or disabled destinations are named below a difference.
@@ -20,7 +21,7 @@ func (c *call) validate(context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.say("%s: %s, no problems", fileText(c.args[0]), plural(set.Len(), "destination"))
+	c.say("%s: %s, no problems", fileText(c.args[0]), terminal.Plural(set.Len(), "destination"))
 	return nil
 }
 
@@ -61,7 +62,7 @@ func (c *call) show(now inForce, to *registry.Set, changes []registry.Change) {
 		c.say("  %s", changeText(change, width))
 	}
 	if len(changes) == 0 {
-		c.say("no differences: %s", plural(to.Len(), "destination"))
+		c.say("no differences: %s", terminal.Plural(to.Len(), "destination"))
 		return
 	}
 	c.say("%d to add, %d to change, %d to remove; %d stay as they are",
@@ -74,9 +75,9 @@ func (c *call) show(now inForce, to *registry.Set, changes []registry.Change) {
 
 func changeText(change registry.Change, width int) string {
 	signs := map[registry.ChangeKind]string{registry.Added: "+", registry.Changed: "~", registry.Removed: "-"}
-	text := fmt.Sprintf("%s %-*s  %s", signs[change.Kind], width, printable(change.ID, registry.MaxID), change.Kind)
+	text := fmt.Sprintf("%s %-*s  %s", signs[change.Kind], width, terminal.Escaped(change.ID, registry.MaxID), change.Kind)
 	if len(change.Fields) > 0 {
-		text += ": " + printable(strings.Join(change.Fields, ", "), mostLine)
+		text += ": " + terminal.Escaped(strings.Join(change.Fields, ", "), mostLine)
 	}
 	return text
 }

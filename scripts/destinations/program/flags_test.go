@@ -136,6 +136,9 @@ func TestLoadAWS(t *testing.T) {
 		if region == "" {
 			continue
 		}
+		if cfg.RetryMaxAttempts != 5 {
+			t.Errorf("%q: %d tries", endpoint, cfg.RetryMaxAttempts)
+		}
 		if c, err := cfg.Credentials.Retrieve(t.Context()); err != nil || c.AccessKeyID != "local" || aws.ToString(cfg.BaseEndpoint) != endpoint {
 			t.Errorf("%q: %v, %v, %v", endpoint, c.AccessKeyID, err, cfg.BaseEndpoint)
 		}

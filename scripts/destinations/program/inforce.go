@@ -12,6 +12,7 @@ import (
 
 	"github.com/waybillhq/waybill/shared/registry"
 	registrydynamo "github.com/waybillhq/waybill/shared/registry/dynamo"
+	"github.com/waybillhq/waybill/shared/terminal"
 )
 
 // inForce is what the registry holds now.
@@ -130,7 +131,7 @@ func fileText(path string) string {
 	if path == "-" {
 		return "standard input"
 	}
-	return printable(path, mostNote)
+	return terminal.Escaped(path, mostNote)
 }
 
 // contents gives the bytes of a file. One byte more than is allowed tells that there is more.
@@ -154,7 +155,7 @@ func (c *call) explain(path string, err error) error {
 		return err
 	}
 	for _, p := range refusal.Problems {
-		fmt.Fprintf(c.errs, "%s:%s\n", fileText(path), printable(p.String(), mostLine))
+		fmt.Fprintf(c.errs, "%s:%s\n", fileText(path), terminal.Escaped(p.String(), mostLine))
 	}
-	return fmt.Errorf("%s: %s", fileText(path), plural(len(refusal.Problems)+refusal.Omitted, "problem"))
+	return fmt.Errorf("%s: %s", fileText(path), terminal.Plural(len(refusal.Problems)+refusal.Omitted, "problem"))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/waybillhq/waybill/shared/downstream/webhook"
 	"github.com/waybillhq/waybill/shared/egress"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/terminal"
 )
 
 // What a ping looks like to whoever receives it.
@@ -53,7 +54,7 @@ func (c *call) ping(ctx context.Context) error {
 	p.show(c)
 	c.say("answer   %s", answerText(r))
 	if c.body {
-		c.say("body     %s", cmp.Or(printable(string(r.Excerpt), mostLine), "(none)"))
+		c.say("body     %s", cmp.Or(terminal.Escaped(string(r.Excerpt), mostLine), "(none)"))
 	}
 	c.say("verdict  %s: %s", r.Verdict, meaning(d, r))
 	if r.Reason == downstream.ReasonBlockedAddress {
@@ -127,7 +128,7 @@ func origin(d *registry.Destination) string {
 	if err != nil {
 		return "?"
 	}
-	return printable(u.Scheme+"://"+u.Host, mostNote)
+	return terminal.Escaped(u.Scheme+"://"+u.Host, mostNote)
 }
 
 // send makes the attempt with the adapter that the deliverer has.
@@ -153,10 +154,10 @@ func answerText(r downstream.Result) string {
 			text += ", Retry-After " + span(r.RetryAfter)
 		}
 	default:
-		text = "none " + after + ": " + printable(r.Reason, mostName)
+		text = "none " + after + ": " + terminal.Escaped(r.Reason, mostName)
 	}
 	if r.Detail != "" {
-		text += " (" + printable(r.Detail, mostLine) + ")"
+		text += " (" + terminal.Escaped(r.Detail, mostLine) + ")"
 	}
 	return text
 }
@@ -167,7 +168,7 @@ func meaning(d *registry.Destination, r downstream.Result) string {
 	case downstream.Delivered:
 		return "a delivery would be done"
 	case downstream.Reject:
-		return "a delivery would be a dead letter at once, with the reason " + printable(r.Reason, mostName)
+		return "a delivery would be a dead letter at once, with the reason " + terminal.Escaped(r.Reason, mostName)
 	case downstream.Gone:
 		return "the destination would be disabled, and its deliveries held until it is enabled"
 	case downstream.NotStarted:
@@ -183,7 +184,7 @@ func meaning(d *registry.Destination, r downstream.Result) string {
 	nominal := func() float64 { return 0.5 } // in the middle of the jitter
 	wait, again := d.Retry.After(1, r.RetryAfter, nominal)
 	if !again {
-		return fmt.Sprintf("a delivery would be a dead letter now, because its schedule has no second try, with the reason %s%s", printable(r.Reason, mostName), slower)
+		return fmt.Sprintf("a delivery would be a dead letter now, because its schedule has no second try, with the reason %s%s", terminal.Escaped(r.Reason, mostName), slower)
 	}
 	return fmt.Sprintf("a delivery would be tried again after about %s%s, and be a dead letter after %s", span(wait), slower, retryText(d.Retry))
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/waybillhq/waybill/shared/terminal"
 )
 
 // probe watches how a ping gets to its receiver. Its hooks are called by different goroutines, and some after the ping is over.
@@ -54,7 +56,7 @@ func (p *probe) begin(key string) {
 func (p *probe) end(key, step, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.steps = append(p.steps, fmt.Sprintf("%-8s %s, %s", step, printable(text, mostLine), took(time.Since(p.begun[key]))))
+	p.steps = append(p.steps, fmt.Sprintf("%-8s %s, %s", step, terminal.Escaped(text, mostLine), took(time.Since(p.begun[key]))))
 }
 
 // show prints the steps that succeeded, in their order.
@@ -87,7 +89,7 @@ func tlsText(state tls.ConnectionState) string {
 	text := tls.VersionName(state.Version) + ", " + protocol
 	if len(state.PeerCertificates) > 0 {
 		leaf := state.PeerCertificates[0]
-		text += fmt.Sprintf(", certificate by %s until %s", printable(leaf.Issuer.String(), mostName), instant(leaf.NotAfter))
+		text += fmt.Sprintf(", certificate by %s until %s", terminal.Escaped(leaf.Issuer.String(), mostName), instant(leaf.NotAfter))
 	}
 	return text
 }

@@ -12,17 +12,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
-	"net/url"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/smithy-go/middleware"
 
 	"github.com/waybillhq/waybill/shared/config"
-	"github.com/waybillhq/waybill/shared/requestbody"
+	redrive "github.com/waybillhq/waybill/shared/redrive/program"
 )
 
 // Exit statuses of Run.
@@ -140,34 +135,12 @@ func (c *call) by() string {
 
 // LoadAWS loads the SDK's configuration from where the SDK looks for it. An endpoint on this machine needs neither region nor credentials.
 func LoadAWS(ctx context.Context, endpoint string) (aws.Config, error) {
-	options := []func(*awsconfig.LoadOptions) error{
-		awsconfig.WithRetryMaxAttempts(5),
-		awsconfig.WithAPIOptions([]func(*middleware.Stack) error{requestbody.ReadOnly}),
-	}
-	if endpoint != "" {
-		options = append(options, awsconfig.WithBaseEndpoint(endpoint))
-		if onThisMachine(endpoint) {
-			options = append(options, awsconfig.WithDefaultRegion("us-east-1"),
-				awsconfig.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("local", "local", "")))
-		}
-	}
-	cfg, err := awsconfig.LoadDefaultConfig(ctx, options...)
+	cfg, err := redrive.LoadAWS(ctx, "", endpoint)
 	if err != nil {
-		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
+		return aws.Config{}, err
 	}
-	if cfg.Region == "" {
-		return aws.Config{}, errors.New("AWS configuration: no region: set AWS_REGION")
-	}
+	cfg.RetryMaxAttempts = 5 // fewer than there: somebody waits for an answer
 	return cfg, nil
-}
-
-func onThisMachine(endpoint string) bool {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	address, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && address.IsLoopback()
 }
 
 // find gives the command of that name.

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/terminal"
 )
 
 // Bounds of what is shown, in characters.
@@ -20,31 +20,14 @@ const (
 	mostLine = 1000 // a line of an error
 )
 
-// printable gives a text on one line that cannot steer a terminal, of at most so many characters.
-func printable(text string, most int) string {
-	var b strings.Builder
-	n := 0
-	for _, c := range strings.ToValidUTF8(text, "\uFFFD") {
-		shown := string(c)
-		if !strconv.IsPrint(c) {
-			shown = strings.Trim(strconv.QuoteRune(c), "'")
-		}
-		if n += utf8.RuneCountInString(shown); n > most {
-			return b.String() + "…"
-		}
-		b.WriteString(shown)
-	}
-	return b.String()
-}
-
 // name is printable for names, which are never nothing.
-func name(text string) string { return cmp.Or(printable(text, mostName), "-") }
+func name(text string) string { return cmp.Or(terminal.Escaped(text, mostName), "-") }
 
 // lines makes each line of an error printable.
 func lines(text string) string {
 	all := strings.Split(text, "\n")
 	for i, line := range all {
-		all[i] = printable(line, mostLine)
+		all[i] = terminal.Escaped(line, mostLine)
 	}
 	return strings.Join(all, "\n")
 }
@@ -87,10 +70,10 @@ func stateText(s registry.State) string {
 	}
 	text := strings.Join(parts, " and ")
 	if s.By != "" {
-		text += " by " + printable(s.By, mostName)
+		text += " by " + terminal.Escaped(s.By, mostName)
 	}
 	if s.Note != "" {
-		text += " (" + printable(s.Note, mostNote) + ")"
+		text += " (" + terminal.Escaped(s.Note, mostNote) + ")"
 	}
 	return text
 }
@@ -98,14 +81,6 @@ func stateText(s registry.State) string {
 // versionText names a version with who applied it and when.
 func versionText(v registry.Version) string {
 	return fmt.Sprintf("version %d, applied %s by %s", v.Number, instant(v.AppliedAt), name(v.By))
-}
-
-// plural counts things: "1 destination", "2 destinations".
-func plural(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // similar gives up to three of the ids that somebody may have meant who wrote this one, the likeliest first.
@@ -116,7 +91,7 @@ func similar(id string, ids []string) []string {
 	}
 	var found []candidate
 	for _, other := range ids {
-		d := edits(id, other)
+		d := terminal.Edits(id, other)
 		part := len(id) >= 3 && strings.Contains(other, id) || len(other) >= 3 && strings.Contains(id, other)
 		if other != id && (part || d <= max(1, min(len(id), len(other))/3)) {
 			found = append(found, candidate{other, d})
@@ -128,25 +103,4 @@ func similar(id string, ids []string) []string {
 		best = append(best, c.id)
 	}
 	return best
-}
-
-// edits counts the insertions, deletions and replacements between two words.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

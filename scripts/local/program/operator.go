@@ -11,6 +11,7 @@ import (
 	"github.com/waybillhq/waybill/scripts/local/receiver"
 	"github.com/waybillhq/waybill/shared/redrive"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -94,7 +95,7 @@ func (r *run) redrive(ctx context.Context) error {
 		return fmt.Errorf("redrive: %w", err)
 	}
 	r.passages.redriven(report.Moved)
-	r.progress.tell(fmt.Sprintf("the operator moves %s of %s back", plural(report.Moved, "dead letter"), receiver.Rejecting))
+	r.progress.tell(fmt.Sprintf("the operator moves %s of %s back", terminal.Plural(report.Moved, "dead letter"), receiver.Rejecting))
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/scripts/local/auditor"
+	"github.com/waybillhq/waybill/shared/terminal"
 )
 
 // progress shows the state of a run: one line that is rewritten on a terminal, plain lines elsewhere, nothing with -json.
@@ -88,7 +89,7 @@ func (p *progress) end() {
 
 // state says on one line where everything is; of what does not concern everybody, only what there is.
 func state(b auditor.Books) string {
-	line := plural(b.Accepted, "event")
+	line := terminal.Plural(b.Accepted, "event")
 	if b.IngressDead > 0 {
 		line += fmt.Sprintf(" (%d refused)", b.IngressDead)
 	}
@@ -117,16 +118,4 @@ func join(parts []string, front, between string) string {
 		return ""
 	}
 	return front + strings.Join(parts, between)
-}
-
-// plural gives "1 event", "2 events".
-func plural(n int, noun string) string {
-	switch {
-	case n == 1:
-	case strings.HasSuffix(noun, "y"):
-		noun = strings.TrimSuffix(noun, "y") + "ies"
-	default:
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }

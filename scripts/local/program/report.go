@@ -17,6 +17,7 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/xray"
 	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
@@ -111,7 +112,7 @@ func writeTable(out io.Writer, rows []auditor.Row) {
 	for _, row := range rows {
 		end := took(row.Took)
 		if row.State != auditor.Delivered {
-			end = clip(row.Reason, 80)
+			end = terminal.Printable(row.Reason, 80)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%5d\t%s\n", clipMiddle(row.Destination, 16), clipMiddle(row.Event, 13), clipMiddle(row.Type, 15),
 			clipMiddle(row.Tenant, 9), row.State, row.Attempts, end)
@@ -153,7 +154,7 @@ func writeRefused(out io.Writer, all []refusal) {
 		if !strings.Contains(why, m.reason) {
 			why = strings.TrimSuffix(m.reason+": "+m.detail, ": ")
 		}
-		fmt.Fprintf(out, "  message %s: %s\n", clipMiddle(m.message, 36), clip(why, waybill.MaxReasonBytes+2+waybill.MaxDetailBytes))
+		fmt.Fprintf(out, "  message %s: %s\n", clipMiddle(m.message, 36), terminal.Printable(why, waybill.MaxReasonBytes+2+waybill.MaxDetailBytes))
 	}
 	if len(all) > most {
 		fmt.Fprintf(out, "  and %d more\n", len(all)-most)
@@ -175,17 +176,17 @@ func writeSummary(out io.Writer, b auditor.Books) {
 			of = append(of, fmt.Sprintf("%d %s", c.n, c.text))
 		}
 	}
-	fmt.Fprintf(out, "%s accepted%s\n", plural(b.Accepted, "event"), join(of, ", of these ", ", "))
+	fmt.Fprintf(out, "%s accepted%s\n", terminal.Plural(b.Accepted, "event"), join(of, ", of these ", ", "))
 	states := slices.Concat([]string{fmt.Sprintf("%d delivered", b.Delivered)}, undelivered(b))
 	if b.Lost == 0 {
 		states = append(states, "none lost")
 	}
-	fmt.Fprintf(out, "%s: %s\n", plural(b.Deliveries, "delivery"), strings.Join(states, ", "))
-	fmt.Fprintf(out, "%s, %s\n", plural(b.HTTPAttempts, "HTTP call"), retries(b.Retried))
+	fmt.Fprintf(out, "%s: %s\n", terminal.Plural(b.Deliveries, "delivery"), strings.Join(states, ", "))
+	fmt.Fprintf(out, "%s, %s\n", terminal.Plural(b.HTTPAttempts, "HTTP call"), retries(b.Retried))
 	fmt.Fprintf(out, "%s; %s with %s write and %s read units\n",
-		plural(calls(b, "sqs"), "SQS call"), plural(calls(b, "dynamodb"), "DynamoDB call"), units(b.WriteUnits), units(b.ReadUnits))
+		terminal.Plural(calls(b, "sqs"), "SQS call"), terminal.Plural(calls(b, "dynamodb"), "DynamoDB call"), units(b.WriteUnits), units(b.ReadUnits))
 	for _, strange := range slices.Concat(b.Unreadable, b.Foreign) {
-		fmt.Fprintf(out, "not understood: %s\n", clip(strange, 200))
+		fmt.Fprintf(out, "not understood: %s\n", terminal.Printable(strange, 200))
 	}
 	if b.Check() == nil {
 		fmt.Fprintln(out, "The books balance: every event and every delivery is accounted for.")
@@ -255,28 +256,11 @@ func took(d time.Duration) string {
 	}
 }
 
-// clip shortens s to n characters. What is not printable becomes a question mark: it comes from producers.
-func clip(s string, n int) string {
-	if runes := []rune(printable(s)); len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return printable(s)
-}
-
-// clipMiddle is clip for ids, which often begin alike.
+// clipMiddle makes s printable and shortens it to n characters, for ids of producers, which often begin alike.
 func clipMiddle(s string, n int) string {
-	runes := []rune(printable(s))
+	runes := []rune(terminal.Printable(s, len(s))) // all of it
 	if len(runes) <= n {
 		return string(runes)
 	}
 	return string(runes[:n/2]) + "…" + string(runes[len(runes)-(n-1-n/2):])
-}
-
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if strconv.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }

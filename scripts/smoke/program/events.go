@@ -24,6 +24,7 @@ import (
 	"github.com/waybillhq/waybill/shared/redrive"
 	"github.com/waybillhq/waybill/shared/registry"
 	registrydynamo "github.com/waybillhq/waybill/shared/registry/dynamo"
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -315,9 +316,9 @@ func (f *flow) judgeForm(of []*message, suffix string, items map[delivery.ID]*le
 	}
 	slices.Sort(wrong)
 	if len(wrong) > 0 {
-		return failed(fmt.Sprintf("%s %s within %v", counted(n, "event"), means, f.patience), list(wrong), lookAtPath)
+		return failed(fmt.Sprintf("%s %s within %v", terminal.Plural(n, "event"), means, f.patience), list(wrong), lookAtPath)
 	}
-	return holds("%s, %s: %s", counted(len(of), "message"), counted(n, "event"), means)
+	return holds("%s, %s: %s", terminal.Plural(len(of), "message"), terminal.Plural(n, "event"), means)
 }
 
 // quiet is how long nothing may happen, after a later event has come through, before what did not happen counts as not happening.
@@ -380,7 +381,7 @@ func (f *flow) refuse(ctx context.Context) verdict {
 	case err != nil:
 		return unanswered(err)
 	case !ok:
-		return failed("it lies in the ingress dead-letter queue, with its reason, within "+f.patience.String(), "nothing of our tenant among "+counted(report.Looked, "message"),
+		return failed("it lies in the ingress dead-letter queue, with its reason, within "+f.patience.String(), "nothing of our tenant among "+terminal.Plural(report.Looked, "message"),
 			"look at the log of the router, and whether it is allowed to send to that queue")
 	}
 	if reason := report.Groups[0].Reason; reason == redrive.ReasonReceiveCount {

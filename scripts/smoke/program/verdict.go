@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/smithy-go"
+
+	"github.com/waybillhq/waybill/shared/terminal"
 )
 
 // The verdicts.
@@ -59,7 +59,7 @@ const mostSeen = 1500
 
 func (v *verdict) bound() {
 	for _, text := range []*string{&v.Holds, &v.Expected, &v.Seen, &v.Do, &v.Why} {
-		*text = cut(printable(*text), mostSeen)
+		*text = printable(*text)
 	}
 }
 
@@ -143,31 +143,16 @@ func (t teller) end(s *session) int {
 	return statusHolds
 }
 
-// printable makes a text from outside fit for a terminal.
+// printable makes a text from outside, of one line or several, one line that is fit for a terminal.
 func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n':
-			return ' '
-		case !strconv.IsPrint(r):
-			return '?'
-		}
-		return r
-	}, text)
-}
-
-func cut(text string, most int) string {
-	if utf8.RuneCountInString(text) <= most {
-		return text
-	}
-	return string([]rune(text)[:most-1]) + "…"
+	return terminal.Printable(strings.ReplaceAll(text, "\n", " "), mostSeen)
 }
 
 // lines makes an error of several lines fit for a terminal.
 func lines(text string) string {
 	all := strings.Split(text, "\n")
 	for i, line := range all {
-		all[i] = cut(printable(line), mostSeen)
+		all[i] = printable(line)
 	}
 	return strings.Join(all, "\n")
 }
@@ -179,11 +164,4 @@ func list(found []string) string {
 		return strings.Join(found[:most], "; ") + fmt.Sprintf("; and %d more", len(found)-most)
 	}
 	return cmp.Or(strings.Join(found, "; "), "nothing")
-}
-
-func counted(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }

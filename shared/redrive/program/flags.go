@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/config"
 	"github.com/waybillhq/waybill/shared/redrive"
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -53,11 +53,11 @@ func parse(args []string, lookup config.Lookup, now time.Time, stderr io.Writer)
 	flags.StringVar(&o.FromURL, "from", "", "`URL` of the dead-letter queue (default $"+topology.DeliveriesDeadLetter.URLVariable()+" or $"+topology.IngressDeadLetter.URLVariable()+")")
 	flags.StringVar(&o.ToURL, "to", "", "`URL` of the queue to move to (default $"+topology.Deliveries.URLVariable()+" or $"+topology.Ingress.URLVariable()+")")
 	flags.StringVar(&o.endpoint, "endpoint-url", "", "`URL` of another AWS endpoint, such as http://127.0.0.1:4566 for the local system; the queues are then found by name")
-	flags.Var(list{&f.Destinations}, "destination", "only deliveries to these `destinations`")
-	flags.Var(list{&f.Tenants}, "tenant", "only events of these `tenants`")
-	flags.Var(list{&f.Types}, "type", "only events of these `types`")
-	flags.Var(list{&f.Reasons}, "reason", "only these `reasons`; "+redrive.ReasonReceiveCount+" for what SQS itself moved")
-	flags.Var(list{&codes}, "code", "only these last status `codes`: 503, 5xx, 500-503, 0 for no answer")
+	flags.Var((*terminal.List)(&f.Destinations), "destination", "only deliveries to these `destinations`")
+	flags.Var((*terminal.List)(&f.Tenants), "tenant", "only events of these `tenants`")
+	flags.Var((*terminal.List)(&f.Types), "type", "only events of these `types`")
+	flags.Var((*terminal.List)(&f.Reasons), "reason", "only these `reasons`; "+redrive.ReasonReceiveCount+" for what SQS itself moved")
+	flags.Var((*terminal.List)(&codes), "code", "only these last status `codes`: 503, 5xx, 500-503, 0 for no answer")
 	flags.StringVar(&since, "since", "", "only what failed at this `time` or later: RFC 3339, or a duration ago (2h)")
 	flags.StringVar(&until, "until", "", "only what failed before this `time`; of what SQS itself moved, the time of its sending counts")
 	flags.BoolVar(&o.all, "all", false, "move everything; needed where no filter is given, except for a dry run")
@@ -93,7 +93,7 @@ func parse(args []string, lookup config.Lookup, now time.Time, stderr io.Writer)
 		to         *time.Time
 	}{{"-since", since, &f.Since}, {"-until", until, &f.Until}} {
 		var err error
-		*t.to, err = instant(t.flag, t.text, now)
+		*t.to, err = terminal.Instant(t.flag, t.text, now)
 		add(err)
 	}
 	add(o.queues(name, lookup))
@@ -165,41 +165,3 @@ func (o *options) check() error {
 
 // unconnected stands for a client before there is one. It is never called.
 type unconnected struct{ redrive.API }
-
-// list collects the values of a flag that can be repeated.
-type list struct{ values *[]string }
-
-// String gives what was collected.
-func (l list) String() string {
-	if l.values == nil {
-		return ""
-	}
-	return strings.Join(*l.values, ",")
-}
-
-// Set adds comma-separated values.
-func (l list) Set(text string) error {
-	for value := range strings.SplitSeq(text, ",") {
-		value = strings.TrimSpace(value)
-		if value == "" {
-			return errors.New("empty value: quote what has a comma or a * in it")
-		}
-		*l.values = append(*l.values, value)
-	}
-	return nil
-}
-
-// instant reads a time, or a duration before now.
-func instant(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%s %q: write a duration ago, such as 2h, or a time, such as 2026-11-22T06:30:00Z", flag, text)
-	}
-	return t, nil
-}

@@ -1,16 +1,17 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/redrive"
+	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -108,27 +109,12 @@ func table(o options, r redrive.Report, stdout io.Writer) {
 		if g.Code != 0 {
 			code = strconv.Itoa(g.Code)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", printable(name), printable(g.Reason), code, g.Messages)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", shown(name), shown(g.Reason), code, g.Messages)
 		total += g.Messages
 	}
 	fmt.Fprintf(w, "total\t\t\t%d\n", total)
 	_ = w.Flush() // to standard output: nothing can be done about it
 }
 
-// printable keeps what came from outside from steering a terminal.
-func printable(s string) string {
-	const most = 64
-	s = strings.Map(func(c rune) rune {
-		if !strconv.IsPrint(c) {
-			return '?'
-		}
-		return c
-	}, s)
-	if c := []rune(s); len(c) > most {
-		s = string(c[:most-1]) + "…"
-	}
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+// shown is a name or a reason, which came from outside.
+func shown(text string) string { return cmp.Or(terminal.Printable(text, 64), "-") }
