@@ -212,6 +212,9 @@ func New(profile Profile) Topology {
 				Tables: []TableAccess{
 					{Registry, []Operation{Query}},
 				},
+				// Each time that an event is put off is another hop. A registry that cannot be read for hours, or a release that stays rolled back, would
+				// else end in dead letters without a reason.
+				RecursiveLoop: true,
 			},
 			{
 				Name: Deliverer, Timeout: 60 * time.Second, MemoryMB: 512,

@@ -153,3 +153,15 @@ func TestLedgerOutlivesEverything(t *testing.T) {
 		t.Errorf("TTL %v, want at least %v", l.LedgerTTL(), want)
 	}
 }
+
+// Lambda stops a message that a function sends back to its own source after 16 times or so, and makes it a dead letter that no code has seen.
+func TestWhoSendsToItsOwnSourceMayLoop(t *testing.T) {
+	for _, f := range topology.New(topology.LowLatency).WithCanary().Functions {
+		loops := slices.ContainsFunc(f.Queues, func(a topology.QueueAccess) bool {
+			return a.Queue == f.Source.Queue && slices.Contains(a.Operations, topology.SendMessage)
+		})
+		if loops != f.RecursiveLoop {
+			t.Errorf("%s: sends to its own source: %v, may loop: %v", f.Name, loops, f.RecursiveLoop)
+		}
+	}
+}
