@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/scripts/artifacts/archive"
-	"github.com/waybillhq/waybill/shared/topology"
 )
 
 var cold = flag.Bool("cold", false, "compile everything twice, each time into an empty build cache (minutes)")
@@ -29,8 +28,9 @@ func TestSameBytesFromTwoDirectories(t *testing.T) {
 	base := t.TempDir()
 	first := build(t, filepath.Join(base, "a"), "", "022")
 	second := build(t, filepath.Join(base, "another", "place", "with a longer name"), "repository", "077", "LC_ALL=C.UTF-8", "TZ=Asia/Kathmandu")
-	if len(first) != len(topology.New(topology.LowLatency).Functions) || len(second) != len(first) {
-		t.Fatalf("%d and %d functions", len(first), len(second))
+	programs, err := filepath.Glob(filepath.Join("..", "..", "functions", "*", "bootstrap"))
+	if err != nil || len(programs) == 0 || len(first) != len(programs) || len(second) != len(programs) {
+		t.Fatalf("%d and %d functions were built of %d (%v)", len(first), len(second), len(programs), err)
 	}
 	for i, a := range first {
 		if b := second[i]; a != b {
