@@ -18,12 +18,13 @@ import (
 	"github.com/waybillhq/waybill/functions/waker"
 	"github.com/waybillhq/waybill/shared/awslocal/mapping"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/breaker"
 	"github.com/waybillhq/waybill/shared/redrive"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
 const (
-	mostSteps     = 60_000              // a seed that takes more is stuck
+	mostSteps     = 250_000             // a seed that takes more is stuck; a week with an open breaker takes some 100,000
 	longestRest   = 30 * 24 * time.Hour // until all is done, after the disasters
 	mostDisasters = 40
 )
@@ -736,10 +737,24 @@ func (w *world) untilNextRun() time.Duration {
 		case !strings.HasPrefix(bucket, "parked#"):
 			next = min(next, max(time.UnixMilli(at).Sub(now)-9*time.Minute, time.Minute))
 		case w.receives(strings.Split(bucket, "#")[1]):
-			next = time.Minute
+			next = min(next, max(w.closedFor(strings.Split(bucket, "#")[1]), time.Minute))
 		}
 	}
 	return next + time.Duration(w.dice.of("wake", w.nth("wake")).IntN(1000))*time.Millisecond
+}
+
+// closedFor is for how long a destination's breaker lets nothing through.
+func (w *world) closedFor(id string) time.Duration {
+	rows, _ := w.Tables.Items(string(topology.Registry))
+	for _, row := range rows {
+		if fmt.Sprint(row["part"]) != "health" || fmt.Sprint(row["row"]) != id || fmt.Sprint(row["phase"]) != string(breaker.Open) {
+			continue
+		}
+		var until int64
+		_, _ = fmt.Sscan(fmt.Sprint(row["until"]), &until)
+		return time.Until(time.UnixMilli(until))
+	}
+	return 0
 }
 
 // receives tells whether a destination may receive.

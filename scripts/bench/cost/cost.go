@@ -161,7 +161,8 @@ func (p Prices) PerMillion(u Usage) Bill {
 // Standing is what a system without events costs in a month of 730 hours. Only the functions' own calls and those of Lambda's pollers are in it;
 // tables, queues and functions cost nothing by themselves.
 type Standing struct {
-	EmptyReceives  float64 // of both queues' pollers
+	PolledQueues   int
+	EmptyReceives  float64 // of their pollers
 	WakerRuns      float64
 	WakerCalls     float64 // of DynamoDB
 	WakerReads     float64 // units
@@ -199,12 +200,23 @@ func Idle(ctx context.Context, p Prices, hours int) (_ Standing, err error) {
 		return Standing{}, err
 	}
 	waker, _ := r.Topology.Function(topology.Waker)
-	s := Standing{WakerRuns: float64(month / waker.Every), EmptyReceives: float64(2 * pollers * (month / longPoll))}
+	s := Standing{WakerRuns: float64(month / waker.Every)}
+	const perQueue = float64(pollers * (month / longPoll))
+	for _, f := range r.Topology.Functions {
+		if f.Source.Queue == "" {
+			continue
+		}
+		s.PolledQueues++
+		s.EmptyReceives += perQueue
+		s.Pollers += perQueue * p.AWS.SQSPerMillionRequests / 1e6
+		if f.Source.Queue.Delivers() { // a fair queue
+			s.Pollers += perQueue * p.AWS.SQSFairPerMillionRequests / 1e6
+		}
+	}
 	each := s.WakerRuns / float64(idle.Runs)
 	s.WakerCalls, s.WakerReads, s.WakerWrites = float64(idle.Calls)*each, idle.ReadUnits*each, idle.WriteUnits*each
 	s.WakerLogBytes = float64(idle.LogBytes) * each
 	s.WakerGBSeconds = s.WakerRuns * WakerTime.Seconds() * float64(waker.MemoryMB) / 1024
-	s.Pollers = s.EmptyReceives * (p.AWS.SQSPerMillionRequests + p.AWS.SQSFairPerMillionRequests/2) / 1e6
 	s.Waker = (s.WakerReads*p.AWS.ReadUnitsPerMillion+s.WakerWrites*p.AWS.WriteUnitsPerMillion+s.WakerRuns*p.AWS.LambdaPerMillionInvocations)/1e6 +
 		s.WakerGBSeconds*p.AWS.LambdaArmPerGBSecond + s.WakerLogBytes/(1<<30)*p.AWS.LogsPerGB
 	s.BusyReads = idle.RefreshUnits * float64(month/r.Topology.Limits.RegistryAge)

@@ -130,7 +130,7 @@ func costRow(c Cost) []string {
 
 func printStanding(out io.Writer, s cost.Standing) {
 	table(out, []string{"a month without events", "", "$"}, [][]string{
-		{"empty receives of Lambda's pollers, 5 for each of 2 queues, 20 s each", fmt.Sprintf("%.0f", s.EmptyReceives), fmt.Sprintf("%.2f", s.Pollers)},
+		{fmt.Sprintf("empty receives of Lambda's pollers, 5 for each of %d queues, 20 s each", s.PolledQueues), fmt.Sprintf("%.0f", s.EmptyReceives), fmt.Sprintf("%.2f", s.Pollers)},
 		{fmt.Sprintf("waker: %.0f runs of %v, %.0f calls, %.0f read and %.0f write units", s.WakerRuns, cost.WakerTime, s.WakerCalls, s.WakerReads, s.WakerWrites), "", fmt.Sprintf("%.2f", s.Waker)},
 		{"not idle: one environment, busy all month, keeps its view of the destinations fresh", fmt.Sprintf("%.0f read units", s.BusyReads), fmt.Sprintf("%.2f", s.Busy)},
 	})
