@@ -47,7 +47,7 @@ bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./events/... ./shared/... ./functions/...
 
 .PHONY: proof
-proof: ## Play 10,000 seeds of disasters and print what was proved (SEEDS=N; about half an hour)
+proof: ## Play 10,000 seeds of disasters and print what was proved (SEEDS=N; about ten minutes)
 	go test ./scripts/chaos -run '^TestProof$$' -v -count 1 -timeout 90m -seeds $(or $(SEEDS),10000)
 
 .PHONY: proof-quick
