@@ -426,11 +426,11 @@ func TestDocuments(t *testing.T) {
 		{"a wrong type", "CreateSecret", `{"Name":"x","SecretString":["` + marker + `"]}`, "SerializationException"},
 		{"a number", "CreateSecret", `{"Name":"x","SecretString":12345678901234567890}`, "SerializationException"},
 		{"names in another case", "CreateSecret", `{"name":"x","secretString":"` + marker + `"}`, badValue},
-		{"a member that is not implemented", "CreateSecret", `{"Name":"x","Tags":[]}`, badValue},
+		{"a member that the endpoint does not know", "CreateSecret", `{"Name":"x","Tags":[]}`, badValue},
 		{"no token", "CreateSecret", `{"Name":"x","SecretString":"` + marker + `"}`, badTiming},
 		{"no name", "CreateSecret", `{"ClientRequestToken":"` + token() + `"}`, invalid},
 		{"no id", "GetSecretValue", `{}`, invalid},
-		{"an operation that is not implemented", "RotateSecret", `{}`, "UnknownOperationException"},
+		{"an operation that the endpoint does not know", "RotateSecret", `{}`, "UnknownOperationException"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(row.body))

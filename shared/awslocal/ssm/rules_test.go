@@ -156,7 +156,7 @@ var rules = []struct {
 		_, err := w.put(&sdk.PutParameterInput{Value: aws.String(marker + "{{ssm:other}}")})
 		w.refused(err, invalid)
 	}},
-	{"other tiers and data types are not implemented", func(w world) {
+	{"other tiers and data types are refused", func(w world) {
 		_, err := w.put(&sdk.PutParameterInput{Tier: types.ParameterTierAdvanced})
 		w.refused(err, invalid)
 		_, err = w.put(&sdk.PutParameterInput{DataType: aws.String("aws:ec2:image")})
@@ -275,9 +275,9 @@ func TestDocuments(t *testing.T) {
 		{"not UTF-8", "PutParameter", "{\"Value\":\"" + marker + "\xff\"}", "SerializationException"},
 		{"a wrong type", "PutParameter", `{"Name":"x","Value":["` + marker + `"]}`, "SerializationException"},
 		{"names in another case", "PutParameter", `{"name":"x","value":"` + marker + `"}`, invalid},
-		{"a member that is not implemented", "PutParameter", `{"Name":"x","Value":"` + marker + `","Policies":""}`, invalid},
+		{"a member that the endpoint does not know", "PutParameter", `{"Name":"x","Value":"` + marker + `","Policies":""}`, invalid},
 		{"no name", "GetParameter", `{}`, invalid},
-		{"an operation that is not implemented", "GetParametersByPath", `{}`, "UnknownOperationException"},
+		{"an operation that the endpoint does not know", "GetParametersByPath", `{}`, "UnknownOperationException"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(row.body))
