@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/shared/rehearsal"
+	"github.com/waybillhq/waybill/shared/retry"
 	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/topology"
 )
@@ -139,21 +140,9 @@ func (p *Preflight) invoke(ctx context.Context) (Answer, error) {
 		if err == nil {
 			return answer, nil
 		}
-		if time.Since(began)+pause > topology.PreflightPatience || !wait(ctx, pause) {
+		if time.Since(began)+pause > topology.PreflightPatience || !retry.Sleep(ctx, pause) {
 			return Answer{}, fmt.Errorf("it could not be invoked in %v: %w", time.Since(began).Round(time.Second), err)
 		}
 		p.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "the new version could not be invoked; trying again", telemetry.Error(err))
-	}
-}
-
-// wait waits; false means that the context has ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

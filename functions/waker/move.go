@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/retry"
 	"github.com/waybillhq/waybill/shared/waiting"
 )
 
@@ -47,7 +48,7 @@ func (r *run) move(ctx context.Context, rows []waiting.Row, delay delays) (sent,
 		}
 		left += r.remove(ctx, refs)
 		if rest := time.Duration(units)*time.Second/time.Duration(r.WriteUnitsPerSecond) - time.Since(began); rest > 0 && len(rows) > 0 {
-			sleep(ctx, rest)
+			retry.SleepWithin(ctx, rest)
 		}
 	}
 	return sent, unsent, left
@@ -91,7 +92,7 @@ func (r *run) remove(ctx context.Context, refs []waiting.Ref) (left int) {
 		}
 		refs = again
 		wait := time.Duration(float64(pause) * (0.5 + r.Random()))
-		if len(refs) > 0 && (r.now().Add(wait).After(end) || !sleep(ctx, wait)) {
+		if len(refs) > 0 && (r.now().Add(wait).After(end) || !retry.SleepWithin(ctx, wait)) {
 			r.fail("delete what was sent", last)
 			r.note(func(report *Report) { report.Failed += len(refs) })
 			return left + len(refs)

@@ -249,18 +249,3 @@ func (r *run) each(limit, n int, do func(int)) {
 	}
 	wg.Wait()
 }
-
-// sleep waits; false means that the context has ended or would before.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
-		return false
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}

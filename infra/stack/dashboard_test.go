@@ -3,7 +3,6 @@ package stack_test
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -277,21 +276,7 @@ func TestGraphsShowWhatIsPublished(t *testing.T) {
 // A function's graph is of what that function counts, or what it is made of does.
 func TestGraphsAreOfFunctionsThatCountThis(t *testing.T) {
 	counts := func(roots ...string) string {
-		var code strings.Builder
-		for _, root := range roots {
-			err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-				if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/telemetry/") {
-					return err
-				}
-				text, err := os.ReadFile(path)
-				code.Write(text)
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		return strings.ReplaceAll(code.String(), ".Settled(", "telemetry.SettledLatency ")
+		return strings.ReplaceAll(sources(t, roots...), ".Settled(", "telemetry.SettledLatency ")
 	}
 	shared := counts("../../shared", "../../functions/wiring")
 	own := map[string]string{}

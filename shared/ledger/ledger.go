@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/retry"
 )
 
 // Config configures a Ledger. Store, LeaseGrace, TTL and LongestLease are required.
@@ -287,7 +288,7 @@ func (l *Ledger) repeat(ctx context.Context, n int, do func(pending []int), fail
 		do(pending)
 		pending = slices.DeleteFunc(pending, func(i int) bool { return !passing(failed(i)) })
 		wait := time.Duration(float64(pause) * (0.5 + l.cfg.Random()))
-		if len(pending) == 0 || l.cfg.Now().Add(wait).After(end) || !sleep(ctx, wait) {
+		if len(pending) == 0 || l.cfg.Now().Add(wait).After(end) || !retry.SleepWithin(ctx, wait) {
 			return
 		}
 	}
@@ -296,20 +297,6 @@ func (l *Ledger) repeat(ctx context.Context, n int, do func(pending []int), fail
 // passing tells whether the same write may succeed later: everything but success and a refusal by condition.
 func passing(err error) bool {
 	return err != nil && !errors.Is(err, ErrRefused) && !errors.Is(err, ErrUnsupported)
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
-		return false
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 func pick[T any](all []T, which []int) []T {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/retry"
 )
 
 // Errors of Hold besides those of the store. Both mean that the delivery must be delayed by the queue instead.
@@ -201,26 +202,12 @@ func (r *Room) put(ctx context.Context, rows []Row, which []int, errs []error) {
 		}
 		which = slices.DeleteFunc(which, func(i int) bool { return errs[i] == nil })
 		wait := time.Duration(float64(pause) * (0.5 + r.cfg.Random()))
-		if len(which) == 0 || r.now().Add(wait).After(end) || !sleep(ctx, wait) {
+		if len(which) == 0 || r.now().Add(wait).After(end) || !retry.SleepWithin(ctx, wait) {
 			return
 		}
 		for _, i := range which {
 			rows[i].Token = r.cfg.NewToken()
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
-		return false
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/retry"
 )
 
 const (
@@ -72,7 +73,7 @@ func (s *ItemStore) readChunk(ctx context.Context, chunk []delivery.ID, found ma
 			fruitless, wait = 0, firstReadWait
 		}
 		pending = left
-		if !pause(ctx, wait) {
+		if !retry.Sleep(ctx, wait) {
 			for _, id := range pending {
 				found[id].Err = from.fault(id, ledger.ErrUnknown, context.Cause(ctx))
 			}
@@ -114,16 +115,4 @@ func rowID(r row) delivery.ID {
 		return delivery.ID(s.Value)
 	}
 	return ""
-}
-
-// pause waits and tells whether the context is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
