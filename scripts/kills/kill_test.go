@@ -19,7 +19,7 @@ func (w *world) called(c awslocal.Call) {
 	if !ok {
 		return // ours
 	}
-	claims := name == topology.Deliverer && (c.Operation == "BatchGetItem" || containsAll(c.Request, claiming) || containsAll(c.Request, reclaiming))
+	claims := (name == topology.Deliverer || name == topology.SlowLane) && (c.Operation == "BatchGetItem" || containsAll(c.Request, claiming) || containsAll(c.Request, reclaiming))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := w.hands[c.Caller]
@@ -33,7 +33,7 @@ func (w *world) called(c awslocal.Call) {
 		}
 		h.points[p] = true
 		w.tell(p, "AWS  %s %d: %s", name, process.PID, c.Operation)
-		for _, id := range p.deliveries {
+		for _, id := range p.known {
 			if claims && bytes.Contains(c.Request, []byte(id)) {
 				h.deliveries[id], w.claimant[id] = true, c.Caller
 			}

@@ -26,7 +26,7 @@ func awssqsEntry(id, body string) types.SendMessageBatchRequestEntry {
 // and nothing has a second effect.
 func TestKills(t *testing.T) {
 	if testing.Short() {
-		t.Skip("kills processes and waits for visibility timeouts, a minute and a half")
+		t.Skip("kills processes and waits for visibility timeouts, two minutes")
 	}
 	w := start(t)
 	w.fillTheRoom()
@@ -66,6 +66,9 @@ func (w *world) fillTheRoom() {
 
 // play makes the request happen that the point is about, and waits until its sender is dead.
 func (w *world) play(p *point) {
+	if p.scene.slow {
+		w.slowDown(p)
+	}
 	if p.scene.fresh {
 		w.Kill(p.request.by, 100)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -82,7 +83,7 @@ func (w *world) laws() {
 			told++
 			w.t.Logf("%s:\n%s", p, strings.Join(p.story, "\n"))
 		}
-		fmt.Fprintf(&table, "%-10s %-40s %-10s %6d %11d %11d %6d %8d %5d\n", p.request.by, p.name, p.stage, p.kills, p.redelivered, len(p.deliveries), p.calls, effects, gone)
+		fmt.Fprintf(&table, "%-10s %-40s %-10s %6d %11d %11d %6d %8d %5d\n", p.request.by, p.name, p.stage, p.kills, p.redelivered, len(p.deliveries)+p.primed*toSlowDown, p.calls, effects, gone)
 	}
 	w.t.Logf("%d processes killed at %d points, %d deliveries: %d delivered, %d dead, %d lost\n%s",
 		w.killed, len(w.points), books.Deliveries, books.Delivered, books.Dead, books.Lost, table.String())
@@ -94,25 +95,29 @@ func (w *world) law(p *point, rows []auditor.Row) (broken []string, effects, gon
 	if want := len(p.first) + 1; p.kills != want {
 		breach("%d processes were killed, want %d", p.kills, want)
 	}
-	if len(rows) != len(p.deliveries) {
-		breach("the books have %d deliveries, want %d", len(rows), len(p.deliveries))
+	deliveries := p.deliveries
+	for _, r := range p.primers[:p.primed] {
+		deliveries = append(slices.Clip(deliveries), r.deliveries...)
 	}
-	dead := p.scene.dead()
+	if len(rows) != len(deliveries) {
+		breach("the books have %d deliveries, want %d", len(rows), len(deliveries))
+	}
 	for _, r := range rows {
 		if r.State == auditor.Lost {
 			gone++
 		}
 		want := auditor.Delivered
-		if dead {
+		if p.scene.dead() && !primes(r.Event) {
 			want = auditor.Dead
 		}
 		if r.State != want {
 			breach("delivery %s of event %s is %s (%s), want %s", r.Delivery, r.Event, r.State, r.Reason, want)
 		}
 	}
-	for _, id := range p.deliveries {
+	for i, id := range deliveries {
 		n, tries, waybill := p.effects[id], p.tries[id], w.rowOf(id)
 		effects += n
+		dead := p.scene.dead() && i < len(p.deliveries)
 		if want := 1; !dead && n != want || dead && n != 0 {
 			breach("delivery %s had %d effects", id, n)
 		}

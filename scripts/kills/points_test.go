@@ -53,6 +53,7 @@ const (
 	toIngress     = `/ingress"`
 	toIngressDead = `/ingress-dlq"`
 	toDeliveries  = `/deliveries"`
+	toSlowLane    = `/deliveries-slow"`
 	toDeadLetters = `/deliveries-dlq"`
 )
 
@@ -62,6 +63,10 @@ func router(operation string, parts ...string) request {
 
 func deliverer(operation string, parts ...string) request {
 	return request{by: topology.Deliverer, operation: operation, parts: parts}
+}
+
+func slowLane(operation string, parts ...string) request {
+	return request{by: topology.SlowLane, operation: operation, parts: parts}
 }
 
 func waker(operation string, parts ...string) request {
@@ -109,12 +114,14 @@ type scene struct {
 	overdue  time.Duration // they are due since then, before the waker's first run
 	marked   bool          // an old mark of the destination lies in the waiting room
 	at       int           // the try at which a receiver's point dies; default 1
+	slow     bool          // the destination has been slow before, so that its deliveries go through the slow lane
+	crawling bool          // it still is: it answers late
 }
 
 // kill is a row of the table: a request, at each of whose stages a process dies.
 type kill struct {
 	name    string
-	request request   // of a function to AWS; without an operation: of the deliverer to a receiver
+	request request   // of a function to AWS; without an operation: of the deliverer, unless it names the slow lane, to a receiver
 	first   []request // earlier kills, at requests that were performed, without which it would not happen
 	only    stage     // default: both
 	scene   scene
@@ -128,10 +135,11 @@ func (s scene) dead() bool { return s.removed || s.status == http.StatusBadReque
 // table names every kind of request that the functions make. Its order is the order in which processes die; the first of each function need one that has just begun.
 func table() []kill {
 	send, batch, update := "SendMessageBatch", "BatchExecuteStatement", "UpdateItem"
-	registry := `"registry"`
+	registry, pace := `"registry"`, `"pace"`
 	return []kill{
 		{name: "read destinations", request: router("Query", registry).of(anyone), scene: scene{fresh: true}},
 		{name: "read destinations", request: deliverer("Query", registry).of(anyone), scene: scene{fresh: true}},
+		{name: "read which destinations are slow", request: deliverer("Query", pace).of(anyone), scene: scene{fresh: true}},
 
 		// Those that take longest go first.
 		{name: "settle by an outcome message", request: deliverer(batch, settling).after(1), scene: scene{late: true, troubles: []trouble{
@@ -177,6 +185,34 @@ func table() []kill {
 		{name: "settle, one by one", request: deliverer(update, settlingOne), scene: scene{troubles: []trouble{refused(deliverer(batch, settling))}}},
 		{name: "read a waybill, relaxed", request: deliverer("BatchGetItem"), scene: scene{relaxed: true}},
 		{name: "record a result, relaxed", request: deliverer(batch, recording), scene: scene{relaxed: true}},
+
+		{name: "count late answers", request: deliverer(update, pace), scene: scene{crawling: true}},
+		{name: "read destinations", request: slowLane("Query", registry).of(anyone), scene: scene{slow: true, fresh: true}},
+		{name: "conditional claim, take-over", request: slowLane(update, reclaiming), first: []request{slowLane(batch, claiming)}, scene: scene{slow: true, late: true}},
+		{name: "pass on to the slow lane", request: deliverer(send, toSlowLane), scene: scene{slow: true}},
+		{name: "pass on the second attempt", request: deliverer(send, toSlowLane).after(1), scene: scene{slow: true, failing: 1}},
+		{name: "claim", request: slowLane(batch, claiming), scene: scene{slow: true}},
+		{name: "conditional claim, second attempt", request: slowLane(update, reclaiming), scene: scene{slow: true, failing: 1}},
+		{name: "claim, one by one", request: slowLane(update, claimingOne), scene: scene{slow: true, troubles: []trouble{refused(slowLane(batch, claiming))}}},
+		{name: "put off what cannot be claimed", request: slowLane(send, toSlowLane), scene: scene{slow: true, troubles: []trouble{
+			refused(slowLane(batch, claiming)), refused(slowLane(update)),
+		}}},
+		{name: "read a waybill, relaxed", request: slowLane("BatchGetItem"), scene: scene{slow: true, relaxed: true}},
+		{name: "record a result, relaxed", request: slowLane(batch, recording), scene: scene{slow: true, relaxed: true}},
+		{name: "call the receiver", request: request{by: topology.SlowLane}, scene: scene{slow: true}},
+		{name: "call the receiver, second attempt", request: request{by: topology.SlowLane}, scene: scene{slow: true, failing: 1, at: 2}},
+		{name: "count late answers", request: slowLane(update, pace), scene: scene{slow: true, crawling: true}},
+		{name: "settle a success", request: slowLane(batch, settling, `{"S":"delivered"}`), scene: scene{slow: true, crawling: true}},
+		{name: "settle a retry", request: slowLane(batch, settling, `{"S":"waiting"}`), scene: scene{slow: true, failing: 2}},
+		{name: "settle a dead letter", request: slowLane(batch, settling, `{"S":"dead"}`), scene: scene{slow: true, failing: manyWaits, status: http.StatusBadRequest}},
+		{name: "settle, one by one", request: slowLane(update, settlingOne), scene: scene{slow: true, troubles: []trouble{refused(slowLane(batch, settling))}}},
+		{name: "send the next attempt", request: slowLane(send, toDeliveries), scene: scene{slow: true, failing: 2}},
+		{name: "send a dead letter", request: slowLane(send, toDeadLetters), scene: scene{slow: true, failing: manyWaits, status: http.StatusBadRequest}},
+		{name: "send a result that cannot be settled", request: slowLane(send, toDeliveries, reporting), scene: scene{slow: true, troubles: []trouble{
+			refused(slowLane(batch, settling)), refused(slowLane(update)),
+		}}},
+		{name: "hold: a long retry", request: slowLane("BatchWriteItem"), scene: scene{slow: true, failing: 2, long: true}},
+		{name: "return what another holds", request: slowLane("ChangeMessageVisibilityBatch").of(worked), scene: scene{slow: true, again: true, timeout: "7s"}},
 
 		{name: "read progress", request: waker("Query", `"progress"`).of(anyone)},
 		{name: "scan", request: waker("Scan").of(anyone)},

@@ -2,6 +2,7 @@ package kills
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -83,10 +84,13 @@ type point struct {
 	destinations []string
 	events       []string
 	deliveries   []delivery.ID
+	primers      []primer      // that make the destination slow, as often as it may have to be
+	known        []delivery.ID // all of them
 	done         chan struct{} // closed after the last kill
 
 	// Guarded by world.mu.
 	armed       bool
+	primed      int // how many primers were sent
 	kills       int
 	redelivered int
 	calls       int
@@ -103,7 +107,7 @@ func newPoints() []*point {
 		stages := []stage{seen, performed}
 		if k.request.operation == "" {
 			stages = []stage{arrived, acted}
-			k.request.by = topology.Deliverer
+			k.request.by = cmp.Or(k.request.by, topology.Deliverer)
 		}
 		if k.only != "" {
 			stages = []stage{k.only}
@@ -130,6 +134,7 @@ func newPoints() []*point {
 					}
 				}
 			}
+			p.prime()
 			points = append(points, p)
 		}
 	}
@@ -139,7 +144,7 @@ func newPoints() []*point {
 // mentions tells whether a document is about the point. p.id is in the ids of its destinations and events.
 func (p *point) mentions(document []byte) bool {
 	return bytes.Contains(document, []byte(p.id)) ||
-		slices.ContainsFunc(p.deliveries, func(id delivery.ID) bool { return bytes.Contains(document, []byte(id)) })
+		slices.ContainsFunc(p.known, func(id delivery.ID) bool { return bytes.Contains(document, []byte(id)) })
 }
 
 // start starts everything but the mappings.
@@ -308,9 +313,11 @@ func (w *world) secret(p *point) string {
 }
 
 // send sends the events of a point.
-func (w *world) send(p *point) {
+func (w *world) send(p *point) { w.sendEvents(p, p.events) }
+
+func (w *world) sendEvents(p *point, events []string) {
 	in := &awssqs.SendMessageBatchInput{QueueUrl: w.url(topology.Ingress)}
-	for _, id := range p.events {
+	for _, id := range events {
 		event := map[string]any{"specversion": "1.0", "id": id, "source": source, "type": p.id, "data": map[string]string{"event": id}}
 		if p.scene.bad {
 			delete(event, "source")
@@ -457,6 +464,10 @@ func (w *world) arrived(r receiver.Request, _ http.Header) int {
 		w.breaches = append(w.breaches, fmt.Sprintf("%s: %s was called after it was settled as delivered", p, r.Header.Get("Ce-Id")))
 		w.mu.Unlock()
 	}
+	if primes(r.Header.Get("Ce-Id")) {
+		<-time.After(crawl)
+		return http.StatusOK
+	}
 	switch {
 	case dies:
 		w.strike(p, key)
@@ -472,6 +483,8 @@ func (w *world) arrived(r receiver.Request, _ http.Header) int {
 			return p.scene.status
 		}
 		return http.StatusInternalServerError
+	case p.scene.crawling && !mended:
+		<-time.After(crawl)
 	}
 	return http.StatusOK
 }
