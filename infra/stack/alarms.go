@@ -24,12 +24,12 @@ func (b *builder) addQueries() {
 	scope := constructs.NewConstruct(b.Stack, jsii.String("queries"))
 	for _, page := range topology.Pages() {
 		query := b.runbooks[page.Name].Query
-		if !b.deployed(query) {
-			continue
-		}
 		var groups []any
-		for _, f := range query.Functions {
+		for _, f := range b.deployed(query) {
 			groups = append(groups, b.logs[f].LogGroupName())
+		}
+		if groups == nil {
+			continue
 		}
 		awslogs.NewCfnQueryDefinition(scope, jsii.String(string(page.Name)), &awslogs.CfnQueryDefinitionProps{
 			Name:          jsii.String(*b.StackName() + "/" + string(page.Name)),

@@ -92,9 +92,9 @@ func (b *builder) addURL(scope constructs.Construct, alias awslambda.Alias) {
 	b.canary.url = url.AttrFunctionUrl()
 }
 
-// deployed says whether all functions whose logs a query reads are there.
-func (b *builder) deployed(query runbooks.Query) bool {
-	return !slices.ContainsFunc(query.Functions, func(name topology.FunctionName) bool {
+// deployed gives those of the functions whose logs a query reads that are there. A query that reads others besides the canary's shows what they say without it.
+func (b *builder) deployed(query runbooks.Query) []topology.FunctionName {
+	return slices.DeleteFunc(slices.Clone(query.Functions), func(name topology.FunctionName) bool {
 		_, ok := b.props.Topology.Function(name)
 		return !ok
 	})

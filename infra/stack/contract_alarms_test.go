@@ -40,7 +40,9 @@ func (c contract) queryResources() document {
 		}
 		var groups []any
 		for _, f := range book.Query.Functions {
-			groups = append(groups, ref("function-"+string(f)+"/logs/Resource"))
+			if f != topology.Canary || c.hasCanary() {
+				groups = append(groups, ref("function-"+string(f)+"/logs/Resource"))
+			}
 		}
 		all["queries/"+string(page)] = resource("AWS::Logs::QueryDefinition", document{
 			"Name": "waybill/" + string(page), "QueryString": book.Query.Text, "LogGroupNames": groups,

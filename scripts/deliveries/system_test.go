@@ -26,6 +26,7 @@ import (
 	"github.com/waybillhq/waybill/scripts/local/receiver"
 	"github.com/waybillhq/waybill/scripts/local/system"
 	"github.com/waybillhq/waybill/shared/awslocal"
+	"github.com/waybillhq/waybill/shared/awslocal/inmem"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 	"github.com/waybillhq/waybill/shared/delivery"
@@ -83,14 +84,22 @@ func document(destinations []destination) []byte {
 
 func inWorld(t *testing.T, destinations []destination, play func(w *world)) {
 	t.Helper()
+	inWorldWith(t, destinations, func(*system.Config) {}, play)
+}
+
+// inWorldWith is inWorld, for a system that is started otherwise.
+func inWorldWith(t *testing.T, destinations []destination, change func(*system.Config), play func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t}
 		w.receiver = receiver.New(receiver.Options{Answer: w.answer})
-		var err error
-		w.System, err = system.Start(context.Background(), system.Config{
+		cfg := system.Config{
 			Destinations: document(destinations), Dial: w.receiver.Dial, Logger: slog.New(slog.DiscardHandler), Queues: sqs.Options{Seed: 1},
 			Observe: w.observed,
-		})
+		}
+		change(&cfg)
+		var err error
+		w.System, err = system.Start(context.Background(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -646,6 +655,34 @@ func noise(seed, n int) string {
 		b[i] = letters[x%uint32(len(letters))]
 	}
 	return string(b)
+}
+
+// TestCanary: an event that the system sends itself goes to a destination that is in no registry, for a tenant that nobody else has. It is found as any other one is.
+func TestCanary(t *testing.T) {
+	change := func(cfg *system.Config) { // what listens there refuses: the receiver, to which all is dialled, knows nothing of canaries
+		cfg.Canary = inmem.Listen("127.0.0.1:9")
+	}
+	inWorldWith(t, []destination{{"crm", receiver.Fine, nil}}, change, func(w *world) {
+		wait(90 * time.Second)
+		minute := time.Now().UTC().Add(-time.Minute).Format("2006-01-02T15:04Z")
+		want := string(delivery.NewID(registry.CanaryTenant, registry.CanarySource, minute, registry.CanaryID))
+		for _, args := range [][]string{
+			{"-event", minute}, {"-event", minute, "-source", registry.CanarySource},
+			{"-event", minute, "-source", registry.CanarySource, "-tenant", registry.CanaryTenant},
+			{"-event", minute, "-source", registry.CanarySource, "-destination", registry.CanaryID},
+			{"-event", minute, "-tenant", registry.CanaryTenant, "-destination", registry.CanaryID},
+		} {
+			found, summary := w.askJSON(0, args...)
+			if len(found) != 1 || found[0].Delivery != want || found[0].Destination != registry.CanaryID || found[0].DestinationDeleted || len(summary.WithoutTrace) > 0 {
+				t.Errorf("deliveries %v: %+v, %+v; want delivery %s, of no destination that was deleted", args, found, summary, want)
+			}
+		}
+		for _, args := range [][]string{{"-event", minute, "-source", "/shop"}, {"-event", minute, "-source", registry.CanarySource, "-destination", "crm"}} {
+			if found, _ := w.askJSON(1, args...); len(found) > 0 {
+				t.Errorf("deliveries %v: found %+v, which it is not", args, found)
+			}
+		}
+	})
 }
 
 // TestWorkerThatDied: a claim whose lease is over is told as what it is.

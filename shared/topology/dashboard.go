@@ -135,11 +135,13 @@ func (t Topology) failuresPanel() Panel {
 	}}
 }
 
+// latencyPanel shows the canary's too, where there is one: it is in no number of deliveries, and there where nobody else sends anything.
 func (t Topology) latencyPanel() Panel {
 	p := Panel{Title: "From acceptance to delivery", Unit: "s"}
 	for _, percentile := range []string{"p50", "p95", "p99"} {
 		p.Lines = append(p.Lines, each(percentile, "SettledLatency", percentile, t.deliverers())...)
 	}
+	p.Lines = append(p.Lines, each("canary", "CanaryLatency", "Maximum", t.having(func(f Function) bool { return f.Listens }))...)
 	for i := range p.Lines {
 		p.Lines[i].Factor = 0.001
 	}
@@ -205,10 +207,11 @@ func (t Topology) heldPanel() Panel {
 	}}
 }
 
+// oldestPanel shows what is parked as the waker finds it every minute. The deliverer knows only of those that it has just put aside.
 func (t Topology) oldestPanel() Panel {
 	return Panel{Title: "Age of the oldest held delivery", Unit: "s", Lines: slices.Concat(
-		each("waits for a retry", "OldestRetrying", "Maximum", t.deliverers()), each("parked", "OldestParked", "Maximum", t.deliverers()),
-		each("throttled", "OldestThrottled", "Maximum", t.deliverers()),
+		each("parked", "WakerOldestParked", "Maximum", t.wakers()), each("waits for a retry", "OldestRetrying", "Maximum", t.deliverers()),
+		each("throttled", "OldestThrottled", "Maximum", t.deliverers()), each("put aside just now", "OldestParked", "Maximum", t.deliverers()),
 	)}
 }
 

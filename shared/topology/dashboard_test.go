@@ -34,6 +34,33 @@ func TestDashboardShowsWhatIsNew(t *testing.T) {
 	}
 }
 
+// Where the stage has the canary, the time that it takes is shown beside that of deliveries, in seconds like theirs.
+func TestDashboardShowsTheCanary(t *testing.T) {
+	const panel, line = "From acceptance to delivery", "canary: CanaryLatency of canary"
+	top := topology.New(topology.LowLatency)
+	if got := drawn(top, panel); strings.Contains(got, "canary") {
+		t.Errorf("without a canary it shows\n%s", got)
+	}
+	if got := drawn(top.WithCanary(), panel); !strings.Contains(got, line) {
+		t.Errorf("it does not show %q, only\n%s", line, got)
+	}
+	for _, p := range top.WithCanary().Dashboard()[0] {
+		for _, l := range p.Lines {
+			if p.Title == panel && l.Factor != 0.001 {
+				t.Errorf("%s is shown in milliseconds", l.Label)
+			}
+		}
+	}
+}
+
+// The deliverer forgets a delivery that nobody touches; what the waker finds every minute is what is shown as parked, and what the alarm watches.
+func TestDashboardShowsParkedDeliveriesThatNobodyTouches(t *testing.T) {
+	const line = "parked: WakerOldestParked of waker"
+	if got := drawn(topology.New(topology.LowLatency), "Age of the oldest held delivery"); !strings.Contains(got, line) {
+		t.Errorf("it does not show %q, only\n%s", line, got)
+	}
+}
+
 // A function that only looks into the ledger makes no attempts.
 func TestReaderOfTheLedgerIsNoDeliverer(t *testing.T) {
 	top := topology.New(topology.LowLatency)

@@ -67,10 +67,14 @@ func (r *run) candidates() []*finding {
 	if len(sources) == 0 && r.cfg.IngressARN != "" {
 		sources = []string{r.cfg.IngressARN}
 	}
-	if len(tenants) == 0 {
+	all := r.canary()
+	switch {
+	case len(tenants) > 0:
+	case len(all) > 0 && len(r.q.Sources) == 1: // nobody else has events of that source
+		return all
+	default:
 		tenants = defaultTenants(set)
 	}
-	var all []*finding
 	most := int(r.q.MaxUnits) + 1 // more than can be asked for
 	add := func(tenant, destination string) {
 		for _, source := range sources {
@@ -81,6 +85,9 @@ func (r *run) candidates() []*finding {
 		}
 	}
 	for _, tenant := range tenants {
+		if tenant == registry.CanaryTenant {
+			continue // it has no other destination
+		}
 		for _, id := range r.q.Destinations {
 			add(tenant, id)
 		}
@@ -94,6 +101,18 @@ func (r *run) candidates() []*finding {
 		}
 	}
 	return all
+}
+
+// canary is the delivery that there is if the event is one that Waybill sends itself. Its destination is in no registry, and its tenant nobody else's.
+func (r *run) canary() []*finding {
+	of := func(asked []string, one string) bool { return len(asked) == 0 || slices.Contains(asked, one) }
+	if !of(r.q.Sources, registry.CanarySource) || !of(r.q.Tenants, registry.CanaryTenant) || !of(r.q.Destinations, registry.CanaryID) {
+		return nil
+	}
+	return []*finding{{
+		id:    delivery.NewID(registry.CanaryTenant, registry.CanarySource, r.q.Event, registry.CanaryID),
+		event: r.q.Event, source: registry.CanarySource, tenant: registry.CanaryTenant, destination: registry.CanaryID,
+	}}
 }
 
 // findParked looks for findings in the parked rows of their destinations. What is delivered is not looked for.

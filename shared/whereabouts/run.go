@@ -174,6 +174,7 @@ func (r *run) answer(f *finding) Answer {
 	}
 	if r.set != nil && a.Destination != "" {
 		_, a.Known = r.set.Lookup(a.Destination)
+		a.Known = a.Known || a.Destination == registry.CanaryID
 		a.Registry, a.DestinationState = true, r.states[a.Destination]
 	}
 	return a
