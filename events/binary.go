@@ -40,6 +40,9 @@ func openBinary(m *message) (Decoded, error) {
 		}
 		seen[name] = true
 		value := m.attributeText(&f, attribute, m.in.Attributes[attribute])
+		if value == "" && m.in.Attributes[attribute].isBinary() {
+			value = placeholder(name)
+		}
 		switch name {
 		case "specversion":
 			version = value

@@ -31,6 +31,8 @@ type Attribute struct {
 	BinaryValue []byte // only for Binary
 }
 
+func (a Attribute) isBinary() bool { return strings.HasPrefix(a.DataType, "Binary") }
+
 // Decoded is what one message held.
 type Decoded struct {
 	Form    Form    // the envelope of the message itself
@@ -208,7 +210,7 @@ func (m *message) attribute(f *findings, name string) string {
 }
 
 func (m *message) attributeText(f *findings, name string, a Attribute) string {
-	if strings.HasPrefix(a.DataType, "Binary") {
+	if a.isBinary() {
 		f.add(CodeBadMessageAttribute, plainName(name), "is of data type Binary", "send it as String")
 		return ""
 	}

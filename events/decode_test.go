@@ -243,6 +243,31 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
+// TestProblemsNameTheMistake holds what is told of mistakes that are made often, each of which its place alone would not explain.
+func TestProblemsNameTheMistake(t *testing.T) {
+	for body, want := range map[string]string{
+		`{` + head + `,"data_base64":"YQ"}`:        "lacks its '=' padding",
+		`{` + head + `,"data_base64":"-_8="}`:      "URL-safe",
+		`{` + head + `,"data_base64":"-_8"}`:       "URL-safe",
+		`{` + head + `,"data_base64":"aGk= "}`:     "at byte 4 of 5",
+		`{` + head + `,"data_base64":"\ud800aGk"}`: "is not base64",
+		"\ufeff{" + head + "}":                     "byte order mark",
+	} {
+		var invalid *events.InvalidError
+		if _, err := events.Decode(events.Input{Body: body}); !errors.As(err, &invalid) || !strings.Contains(invalid.Problem, want) {
+			t.Errorf("%s: %v, want %q", body, err, want)
+		}
+	}
+	// What has the wrong data type is not missing besides.
+	binary := map[string]events.Attribute{"ce-id": {DataType: "Binary", BinaryValue: []byte("1")}, "ce-specversion": {DataType: "Binary.x", BinaryValue: []byte("1.0")}}
+	for name, value := range map[string]string{"ce-source": "/s", "ce-type": "t"} {
+		binary[name] = events.Attribute{DataType: "String", StringValue: value}
+	}
+	if _, err := events.Decode(events.Input{Attributes: binary}); err == nil || strings.Contains(err.Error(), "missing") || strings.Count(err.Error(), "data type Binary") != 2 {
+		t.Error(err)
+	}
+}
+
 // TestForms holds the edges between the rows of the table.
 func TestForms(t *testing.T) {
 	deep := strings.Repeat("[", 200_000)

@@ -117,7 +117,7 @@ func snsAttributes(o object) map[string]Attribute {
 
 func snsAttribute(o object) Attribute {
 	a := Attribute{DataType: o.required("Type")}
-	if strings.HasPrefix(a.DataType, "Binary") {
+	if a.isBinary() {
 		if value := o.value("Value"); value != "" {
 			a.BinaryValue = base64Data(o.f, &member{name: o.path + "Value", value: value})
 			return a

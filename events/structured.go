@@ -39,8 +39,11 @@ func declaresCloudEvents(m *message) bool {
 	return strings.HasPrefix(declared, "application/cloudevents+") || strings.HasPrefix(declared, "application/cloudevents-batch+")
 }
 
+// byteOrderMark is what some programs write before UTF-8 text. JSON does not allow it.
+const byteOrderMark = "\ufeff"
+
 func looksTorn(text string) bool {
-	start := strings.TrimLeft(strings.TrimPrefix(text, "\ufeff"), " \n\t\r")
+	start := strings.TrimLeft(strings.TrimPrefix(text, byteOrderMark), " \n\t\r")
 	return start != "" && (start[0] == '{' || start[0] == '[') && strings.Contains(start, `"specversion"`)
 }
 
@@ -87,6 +90,8 @@ func holdsObject(array string, fits func([]member) bool) bool {
 func openStructured(m *message) (Decoded, error) {
 	b := &m.body
 	switch {
+	case strings.HasPrefix(b.text, byteOrderMark):
+		return m.refuse(FormCloudEvent, CodeBadJSON, "begins with a byte order mark", "send UTF-8 text without one")
 	case !b.json:
 		return m.refuse(FormCloudEvent, CodeBadJSON, "is meant to be CloudEvents JSON but is "+errText(b.err), "send one complete JSON object or array")
 	case b.kind == '[':
@@ -333,13 +338,28 @@ func base64Data(f *findings, m *member) []byte {
 	}
 	decoded, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if !ok || err != nil {
-		problem := "is not base64"
-		var at base64.CorruptInputError
-		if errors.As(err, &at) {
-			problem = fmt.Sprintf("is not base64 at byte %d of %d", int64(at), utf8.RuneCountInString(encoded))
-		}
-		f.add(CodeBadBase64, m.name, problem, "write standard base64 (A-Z a-z 0-9 + /) with '=' padding")
+		f.add(CodeBadBase64, m.name, base64Problem(encoded, err), "write standard base64 (A-Z a-z 0-9 + /) with '=' padding")
 		return nil
 	}
 	return decoded
+}
+
+// base64Problem says what keeps a text from being standard base64. The two other ways to write it are told by name.
+func base64Problem(encoded string, err error) string {
+	if err == nil { // the text itself could not be read
+		return "is not base64"
+	}
+	if _, unpadded := base64.RawStdEncoding.Strict().DecodeString(encoded); unpadded == nil {
+		return "lacks its '=' padding"
+	}
+	if plain := strings.TrimRight(encoded, "="); strings.ContainsAny(plain, "-_") {
+		if _, safe := base64.RawURLEncoding.Strict().DecodeString(plain); safe == nil {
+			return "is URL-safe base64, with - and _"
+		}
+	}
+	var at base64.CorruptInputError
+	if errors.As(err, &at) {
+		return fmt.Sprintf("is not base64 at byte %d of %d", int64(at), utf8.RuneCountInString(encoded))
+	}
+	return "is not base64"
 }

@@ -76,6 +76,7 @@ type run struct {
 	passages *passages
 	patience time.Duration      // how long a stop is waited for before it is explained
 	recorder *recorder          // nil without -record
+	told     map[string]bool    // messages whose refusal was shown
 	cancel   context.CancelFunc // of everything that runs
 }
 
@@ -85,7 +86,7 @@ func start(ctx context.Context, o options, stdout, stderr io.Writer) (_ *run, er
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r := &run{
 		options: o, topology: topology.New(topology.Profile(o.profile)), logger: logger(o, stderr), out: stdout,
-		patience: 500 * time.Millisecond, passages: newPassages(), cancel: cancel,
+		patience: 500 * time.Millisecond, passages: newPassages(), told: map[string]bool{}, cancel: cancel,
 	}
 	r.progress = newProgress(o, stdout)
 	defer func() {
@@ -233,7 +234,12 @@ func (r *run) watch(ctx context.Context) error {
 	go func() { sent <- r.produce(ctx) }()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
-	sending := true
+	sending, refused := true, 0
+	audit := func() auditor.Books {
+		b := r.audit()
+		refused = b.IngressDead
+		return b
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -247,7 +253,10 @@ func (r *run) watch(ctx context.Context) error {
 			sending = false
 		case <-ticker.C:
 			r.passages.look(r.system)
-			r.progress.show(r.audit)
+			before := refused
+			if r.progress.show(audit); refused > before && !r.exit { // with -exit the end is near, and tells
+				r.tellRefused()
+			}
 			if r.exit && !sending && r.system.Busy() == 0 {
 				return nil
 			}

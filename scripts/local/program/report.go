@@ -16,6 +16,7 @@ import (
 	"github.com/waybillhq/waybill/scripts/local/auditor"
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/xray"
+	"github.com/waybillhq/waybill/shared/batch"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/terminal"
 	"github.com/waybillhq/waybill/shared/topology"
@@ -135,29 +136,51 @@ func (r *run) refused() (all []refusal) {
 		}
 		_, _, note, err := waybill.Detach(held.Body, attributes)
 		if err != nil || note.Reason == "" {
-			note.Reason = "received too often" // moved by SQS, which gives no reasons
+			note.Reason = cmp.Or(attributes[batch.ReasonAttribute].String, "received too often") // moved by SQS, which gives no reasons
 		}
 		all = append(all, refusal{cmp.Or(note.EventID, held.MessageID), note.Reason, note.Detail})
 	}
 	return all
 }
 
+// String says which message it is, and why it was refused.
+func (m refusal) String() string {
+	why := m.detail
+	if !strings.Contains(why, m.reason) {
+		why = strings.TrimSuffix(m.reason+": "+m.detail, ": ")
+	}
+	return fmt.Sprintf("message %s: %s", clipMiddle(m.message, 36), terminal.Printable(why, waybill.MaxReasonBytes+2+waybill.MaxDetailBytes))
+}
+
+// maxRefusals is how many refused messages are told of one by one: while the program runs, and once more in the end.
+const maxRefusals = 20
+
+// tellRefused tells of messages that were refused since it was called last, so that whoever sends by hand need not wait for the end.
+func (r *run) tellRefused() {
+	for _, m := range r.refused() {
+		switch {
+		case r.told[m.message] || len(r.told) > maxRefusals:
+			continue
+		case len(r.told) == maxRefusals:
+			r.progress.tell(fmt.Sprintf("refused more than %d messages; the others are in the queue %s", maxRefusals, topology.IngressDeadLetter))
+		default:
+			r.progress.tell("refused " + m.String())
+		}
+		r.told[m.message] = true
+	}
+}
+
 // writeRefused lists the first messages that are no events, and why.
 func writeRefused(out io.Writer, all []refusal) {
-	const most = 20
 	if len(all) == 0 {
 		return
 	}
 	fmt.Fprintf(out, "Refused, now in the queue %s:\n", topology.IngressDeadLetter)
-	for _, m := range all[:min(len(all), most)] {
-		why := m.detail
-		if !strings.Contains(why, m.reason) {
-			why = strings.TrimSuffix(m.reason+": "+m.detail, ": ")
-		}
-		fmt.Fprintf(out, "  message %s: %s\n", clipMiddle(m.message, 36), terminal.Printable(why, waybill.MaxReasonBytes+2+waybill.MaxDetailBytes))
+	for _, m := range all[:min(len(all), maxRefusals)] {
+		fmt.Fprintf(out, "  %s\n", m)
 	}
-	if len(all) > most {
-		fmt.Fprintf(out, "  and %d more\n", len(all)-most)
+	if len(all) > maxRefusals {
+		fmt.Fprintf(out, "  and %d more\n", len(all)-maxRefusals)
 	}
 	fmt.Fprintln(out)
 }

@@ -7,6 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
+
 	"github.com/waybillhq/waybill/scripts/local/auditor"
 )
 
@@ -198,5 +201,31 @@ func TestTook(t *testing.T) {
 		if got := took(d); got != want || len(got) > 5 {
 			t.Errorf("%s: %q, want %q", d, got, want)
 		}
+	}
+}
+
+// TestRefusalIsToldAtOnce: whoever sends by hand need not end the program to see what was wrong, and a flood of refusals does not hide the rest.
+func TestRefusalIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	s := begin(t, nil, "-samples=false")
+	send := func() string {
+		out, err := s.client().SendMessage(t.Context(), &awssqs.SendMessageInput{QueueUrl: aws.String(s.ingressURL()), MessageBody: aws.String(`{"specversion":"0.3"}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *out.MessageId
+	}
+	shown := func(text string) {
+		t.Helper()
+		eventually(t, text, func() bool { return strings.Contains(s.stdout.String(), text) })
+	}
+	shown("refused message " + send() + `: invalid event (cloudevents): bad-specversion: specversion is "0.3"`)
+	for range maxRefusals {
+		send()
+	}
+	shown("refused more than 20 messages; the others are in the queue ingress-dlq")
+	s.stop()
+	if n := strings.Count(s.stdout.String(), "refused message "); n != maxRefusals {
+		t.Errorf("%d messages are told of, want %d", n, maxRefusals)
 	}
 }
