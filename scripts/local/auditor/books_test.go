@@ -21,6 +21,7 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
+	"github.com/waybillhq/waybill/shared/batch"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
@@ -352,6 +353,14 @@ func TestDeadLettersTellWhy(t *testing.T) {
 			w.empty(topology.Ingress)
 			w.transmit(topology.IngressDeadLetter, newer)
 		}, nil},
+		"ingress, a note of a newer release, given up": {func(w *world) {
+			w.transmit(topology.Ingress, newer)
+			w.empty(topology.Ingress)
+			given := newer
+			given.Attributes = maps.Clone(newer.Attributes)
+			given.Attributes[batch.ReasonAttribute] = queue.Attribute{DataType: "String", String: "newer-version"}
+			w.transmit(topology.IngressDeadLetter, given)
+		}, nil},
 		"delivery, moved by SQS": {func(w *world) {
 			w.send(cloudEvent("1", receiver.Fine))
 			w.empty(topology.Ingress)
@@ -440,6 +449,11 @@ func TestCopiesAreNotAcceptedAgain(t *testing.T) {
 		}
 	}
 	resent := other(func(*queue.Message) {})
+	held := func(w *world, m queue.Message, _ string) {
+		m.Attributes = maps.Clone(m.Attributes)
+		m.Attributes[batch.HeldAttribute] = queue.Attribute{DataType: "String", String: "1795350896000"}
+		w.transmit(topology.Ingress, m)
+	}
 	change := func(to queue.Attribute) func(w *world, m queue.Message, id string) {
 		return other(func(m *queue.Message) {
 			m.Attributes = maps.Clone(m.Attributes)
@@ -456,6 +470,7 @@ func TestCopiesAreNotAcceptedAgain(t *testing.T) {
 		"an attribute of the same name":    {foreign, resent, true},
 		"a note of the producer":           {forged, resent, true},
 		"a note of a newer release":        {newer, func(w *world, m queue.Message, _ string) { w.transmit(topology.Ingress, m) }, true},
+		"a note of a newer release, held":  {newer, held, true},
 		"sent again by the producer":       {plain, func(w *world, m queue.Message, _ string) { w.transmit(topology.Ingress, m) }, false},
 		"a note that names another event":  {plain, func(w *world, m queue.Message, _ string) { resent(w, m, "another") }, false},
 		"a note that hides another body":   {plain, other(func(m *queue.Message) { m.Body = "other" }), false},

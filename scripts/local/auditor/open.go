@@ -11,6 +11,7 @@ import (
 
 	"github.com/waybillhq/waybill/events"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/batch"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/waybill"
@@ -35,6 +36,10 @@ func (a *Auditor) open(m sqs.Message) opened {
 	o.input = events.Input{
 		MessageID: m.MessageID, QueueARN: a.cfg.IngressARN, GroupID: m.Attributes["MessageGroupId"], EventID: note.EventID,
 		SentAt: o.acceptedAt, Body: body, Attributes: map[string]events.Attribute{},
+	}
+	if o.newer { // the note stays as it is, so what has to be remembered stands beside it
+		delete(attributes, batch.HeldAttribute)
+		delete(attributes, batch.ReasonAttribute)
 	}
 	for name, v := range attributes {
 		o.input.Attributes[name] = events.Attribute{DataType: v.DataType, StringValue: v.String, BinaryValue: v.Binary}
