@@ -84,6 +84,22 @@ func (m Mark) Normal(destination string) (Mark, error) {
 	return Mark{Since: time.UnixMilli(m.Since.UnixMilli()), Note: Cut(m.Note, MaxNote), By: Cut(m.By, MaxBy)}, nil
 }
 
+// KeptRelease is how long it is remembered who let a destination receive again.
+const KeptRelease = 90 * 24 * time.Hour
+
+// Release says when and by whom a destination was let receive again. Nothing depends on it but what people are told.
+type Release struct {
+	At      time.Time // in milliseconds; required
+	By      string    // cut to MaxBy
+	Enabled bool      // the mark of Disable was taken away; false: that of Pause
+}
+
+// Normal gives the release as it is stored for that destination, as Mark.Normal does.
+func (r Release) Normal(destination string) (Release, error) {
+	m, err := Mark{Since: r.At, By: r.By}.Normal(destination)
+	return Release{At: m.Since, By: m.By, Enabled: r.Enabled}, err
+}
+
 // Cut shortens a text to so many bytes, between characters, and makes it valid UTF-8.
 func Cut(text string, bytes int) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
@@ -120,4 +136,8 @@ type Store interface {
 	Disable(ctx context.Context, destination string, mark Mark) (first bool, err error)
 	// Enable takes the mark of Disable away, as Resume does.
 	Enable(ctx context.Context, destination string) (was bool, err error)
+	// Record remembers who has resumed or enabled a destination, in place of who did before, for KeptRelease at least. States are not touched.
+	Record(ctx context.Context, destination string, r Release) error
+	// Releases gives what Record has written, by destination. Those older than KeptRelease may be missing.
+	Releases(ctx context.Context) (map[string]Release, error)
 }

@@ -46,9 +46,11 @@ that does not exist or cannot sign stops it; one that you may not read is a warn
 disabled destinations stay so.`,
 		},
 		{
-			name: "list", about: "the destinations in force, and which are paused or disabled", aws: true, run: (*call).list,
+			name: "list", about: "the destinations in force, and which are paused, disabled, failing or slow", aws: true, run: (*call).list,
 			help: `
-Lists the destinations in force with their states. Destinations that were removed and are paused or disabled still are listed too.`,
+Lists the destinations in force with their states: whether one is paused or disabled, since when and by whom; whether it fails, so that its deliveries
+are held, or asks to be left alone; whether it is slow; and who has resumed or enabled it in the last 90 days. Destinations that were removed and are
+paused or disabled still are listed too.`,
 			flags: func(o *options, f *flag.FlagSet, _ config.Lookup) { f.BoolVar(&o.json, "json", false, "as JSON") },
 		},
 		{

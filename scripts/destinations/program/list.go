@@ -27,6 +27,10 @@ type listed struct {
 	DisabledSince string `json:"disabledSince,omitempty"`
 	By            string `json:"by,omitempty"`
 	Note          string `json:"note,omitempty"`
+	Released      string `json:"released,omitempty"` // the last time that it was let receive again: resumed or enabled
+	ReleasedAt    string `json:"releasedAt,omitempty"`
+	ReleasedBy    string `json:"releasedBy,omitempty"`
+	health
 
 	retry string
 	state registry.State
@@ -41,7 +45,7 @@ type listing struct {
 }
 
 func (c *call) list(ctx context.Context) error {
-	_, now, err := c.openAndLoad(ctx)
+	store, now, err := c.openAndLoad(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -49,6 +53,8 @@ func (c *call) list(ctx context.Context) error {
 		return now.errUnreadable()
 	}
 	all := rows(now)
+	c.addReleases(ctx, store, all)
+	c.addHealth(ctx, all)
 	if c.json {
 		l := listing{Version: now.Version.Number, Destinations: all}
 		if l.Version > 0 {
@@ -74,14 +80,14 @@ func (c *call) list(ctx context.Context) error {
 	fmt.Fprintln(w, "id\ttenant\ttype\thost\tpattern\tretry\tstate")
 	for _, row := range all {
 		if !row.InForce {
-			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\tremoved; %s\n", name(row.ID), stateText(row.state))
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\tremoved; %s\n", name(row.ID), row.text())
 			continue
 		}
 		pattern := "no"
 		if row.Pattern {
 			pattern = "yes"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name(row.ID), name(row.Tenant), name(row.Type), name(row.Host), pattern, row.retry, stateText(row.state))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name(row.ID), name(row.Tenant), name(row.Type), name(row.Host), pattern, row.retry, row.text())
 	}
 	return w.Flush()
 }
@@ -113,6 +119,35 @@ func (l *listed) setState(s registry.State) {
 	}
 	if !s.Paused.IsZero() {
 		l.State, l.PausedSince = "paused", instant(s.Paused)
+	}
+}
+
+// text says whether a destination receives. Of one that a person or a 410 has stopped, nothing else counts.
+func (l *listed) text() string {
+	if !l.state.MayReceive() {
+		return stateText(l.state)
+	}
+	text := l.health.text()
+	if l.ReleasedAt != "" {
+		text += fmt.Sprintf("; %s %s by %s", l.Released, l.ReleasedAt, name(l.ReleasedBy))
+	}
+	return text
+}
+
+// addReleases adds who let destinations receive again. The list is of use without.
+func (c *call) addReleases(ctx context.Context, store registry.Store, all []listed) {
+	releases, err := store.Releases(ctx)
+	if err != nil {
+		c.warn("who has resumed and enabled destinations could not be read: %s", lines(err.Error()))
+		return
+	}
+	for i := range all {
+		if r, ok := releases[all[i].ID]; ok {
+			all[i].Released, all[i].ReleasedAt, all[i].ReleasedBy = "resumed", instant(r.At), r.By
+			if r.Enabled {
+				all[i].Released = "enabled"
+			}
+		}
 	}
 }
 

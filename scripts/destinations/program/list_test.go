@@ -5,6 +5,13 @@ import (
 	"testing"
 	"time"
 
+	awsdynamodb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/waybillhq/waybill/shared/awslocal"
+	"github.com/waybillhq/waybill/shared/breaker"
+	breakerdynamo "github.com/waybillhq/waybill/shared/breaker/dynamo"
+	"github.com/waybillhq/waybill/shared/pace"
+	pacedynamo "github.com/waybillhq/waybill/shared/pace/dynamo"
 	"github.com/waybillhq/waybill/shared/registry"
 )
 
@@ -63,5 +70,70 @@ old   -       -        -                     -        -                     remo
 				}
 			}
 		}
+	})
+}
+
+// TestListSaysWhoFails: whoever is called at night reads here which destination it is, and who has let it receive again.
+func TestListSaysWhoFails(t *testing.T) {
+	inAccount(t, func(a *account) {
+		ids := []string{"asked", "dead-probe", "due", "failing", "fine", "flaky", "let-go", "paused", "probing", "slow"}
+		var all []object
+		for _, id := range ids {
+			all = append(all, to(id))
+		}
+		a.applied(all...)
+		now := time.Now()
+		health, err := breakerdynamo.New(awsdynamodb.NewFromConfig(a.config()), "registry")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, row := range map[string]breaker.Row{
+			"failing":    {Turn: 1, Phase: breaker.Open, Until: now.Add(time.Minute), At: now},
+			"due":        {Turn: 1, Phase: breaker.Open, Until: now.Add(-time.Hour), At: now},
+			"probing":    {Turn: 1, Phase: breaker.Probing, Probe: "d", Until: now.Add(time.Minute), At: now},
+			"dead-probe": {Turn: 1, Phase: breaker.Probing, Probe: "d", Until: now.Add(-time.Minute), At: now},
+			"flaky":      {Turn: 1, Streak: 3, At: now},
+			"asked":      {Turn: 1, ThrottledAt: now, ThrottledUntil: now.Add(2 * time.Hour), At: now},
+			"paused":     {Turn: 1, Phase: breaker.Open, Until: now.Add(time.Minute), At: now},
+		} {
+			if _, err := health.Move(a.t.Context(), id, breaker.Row{}, row); err != nil {
+				t.Fatal(err)
+			}
+		}
+		late, err := pacedynamo.New(awsdynamodb.NewFromConfig(a.config()), "registry")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := late.Add(a.t.Context(), "slow", pace.SlotOf(now), 100, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"paused", "let-go"} {
+			a.do("pause", id)
+			a.env.User = "bert"
+			a.do("resume", id)
+		}
+		a.do("pause", "paused", "-note", "again")
+		a.disable("let-go")
+		time.Sleep(time.Second)
+		a.do("enable", "let-go")
+		a.says(0, []string{
+			"asks to be left alone until 2026-11-22T11:00:00Z\n", "failing, held until 2026-11-22T09:01:00Z\n", "failing, held; being tried now\n",
+			"due         acme    webhook  127.0.0.1:9  no       10 tries in 75h35m5s  failing, held; its next delivery tries it\n",
+			"dead-probe  acme    webhook  127.0.0.1:9  no       10 tries in 75h35m5s  failing, held; its next delivery tries it\n",
+			"receiving; the last 3 attempts failed\n", "receiving; enabled 2026-11-22T09:00:01Z by bert\n", "receiving; slow lane\n",
+			"paused since 2026-11-22T09:00:00Z by bert (again)\n",
+			"fine        acme    webhook  127.0.0.1:9  no       10 tries in 75h35m5s  receiving\n",
+		}, "list")
+		a.says(0, []string{`"breaker": "open"`, `"heldUntil": "2026-11-22T09:01:00Z"`, `"failures": 3`, `"slow": true`, `"released": "resumed"`, `"releasedBy": "bert"`},
+			"list", "-json")
+	})
+}
+
+// TestListWithoutTheRest: what cannot be read besides the destinations is a warning.
+func TestListWithoutTheRest(t *testing.T) {
+	inAccount(t, func(a *account) {
+		a.applied(to("crm"))
+		a.endpoint.Faults().Add(awslocal.Fault{Operation: "Query", Error: denied, Skip: 2}) // what is in force, and its document
+		a.says(0, []string{"crm", "receiving", "warning: who has resumed", "warning: which destinations fail"}, "list")
 	})
 }

@@ -110,7 +110,7 @@ func (c *call) resume(ctx context.Context) error {
 
 func (c *call) enable(ctx context.Context) error {
 	return c.release(ctx, release{
-		call: registry.Store.Enable, done: "enabled", nothing: "disabled",
+		call: registry.Store.Enable, done: "enabled", nothing: "disabled", enables: true,
 		marked: func(s registry.State) bool { return !s.Disabled.IsZero() },
 	})
 }
@@ -119,6 +119,7 @@ func (c *call) enable(ctx context.Context) error {
 type release struct {
 	call          func(registry.Store, context.Context, string) (bool, error)
 	done, nothing string
+	enables       bool // registry.Release.Enabled
 	marked        func(registry.State) bool
 }
 
@@ -144,6 +145,9 @@ func (c *call) release(ctx context.Context, r release) error {
 		return nil
 	}
 	c.say("%s is %s; before, it was %s.", id, r.done, stateText(before))
+	if err := store.Record(ctx, id, registry.Release{At: time.UnixMilli(time.Now().UnixMilli()), By: c.by(), Enabled: r.enables}); err != nil {
+		c.warn("list will not say who has done this: %s", lines(err.Error()))
+	}
 	switch {
 	case r.nothing == "paused" && !before.Disabled.IsZero():
 		c.say("It stays disabled: enable %s", id)

@@ -57,6 +57,19 @@ func TestEnable(t *testing.T) {
 	})
 }
 
+// TestWhoReleasedIsNotWritten: the destination receives again even so, and the warning says what is missing.
+func TestWhoReleasedIsNotWritten(t *testing.T) {
+	inAccount(t, func(a *account) {
+		a.applied(to("crm"))
+		a.do("pause", "crm")
+		a.endpoint.Faults().Add(awslocal.Fault{Operation: "PutItem", Error: denied})
+		a.says(0, []string{"crm is resumed", "warning: list will not say who has done this"}, "resume", "crm")
+		if s := a.current().States; len(s) != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // TestUnknownDestinations: a slip of the pen does not pause what does not exist; what was removed and still has deliveries can be reached.
 func TestUnknownDestinations(t *testing.T) {
 	inAccount(t, func(a *account) {

@@ -5,7 +5,9 @@
 // Partition key "part" (S), sort key "row" (S). All rows lie in the partition "health", under the id of their destination, so that one Query reads them.
 // Attributes: turn, trips, streak (N); phase, probe (S); until, recoveringSince, succeededAt, suspectSince, throttledAt, throttledUntil, at (N,
 // milliseconds since 1970); and for each slot of the window with attempts in it "s#NUMBER" and "f#NUMBER" (N), the successes and failures. What is nothing has
-// no attribute. A row has less than 1 KB. A healthy destination's row is never deleted: it shrinks to its turn.
+// no attribute. A row has less than 1 KB. A healthy destination's row shrinks to its turn, and ends by its attribute "expiresAt" (N, seconds since 1970), the table's
+// time to live, 30 days after it was last written: all rows are read every few seconds, and destinations come and go. Nothing in it counts for as long: a destination
+// can ask to be left alone for a day, and an environment that remembers the turn lives for hours. Whether DynamoDB has deleted the row makes no difference to anybody.
 //
 // # Calls
 //
@@ -123,6 +125,7 @@ func (s *Store) Add(ctx context.Context, destination string, d breaker.Delta) (b
 		u.set(attrSucceededAt, num(d.At.UnixMilli()))
 	}
 	u.set(attrAt, num(d.At.UnixMilli()))
+	u.set(attrExpires, num(expires(d.At)))
 	u.ifTurn(d.Turn)
 	if !d.ThrottledUntil.IsZero() {
 		u.set(attrThrottledAt, num(d.ThrottledAt.UnixMilli()))
@@ -146,6 +149,7 @@ func (s *Store) Move(ctx context.Context, destination string, was, next breaker.
 	for _, name := range slices.Sorted(maps.Keys(there)) {
 		u.set(name, there[name])
 	}
+	u.set(attrExpires, num(expires(next.At)))
 	for name := range encode(breaker.Row{Slots: was.Slots}) {
 		if _, stays := there[name]; !stays && name != attrTurn {
 			u.remove(name)

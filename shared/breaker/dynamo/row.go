@@ -29,12 +29,19 @@ const (
 	attrThrottledAt     = "throttledAt"
 	attrThrottledUntil  = "throttledUntil"
 	attrAt              = "at"
+	attrExpires         = "expiresAt"
 
 	prefixSuccesses = "s#"
 	prefixFailures  = "f#"
 )
 
 const partHealth = "health"
+
+// keep is how long a row stays after it was last written: far longer than anything in it counts. DynamoDB deletes days later.
+const keep = 30 * 24 * time.Hour
+
+// expires is when a row may go that was last written at a time, in seconds since 1970 as DynamoDB wants it.
+func expires(at time.Time) int64 { return at.Add(keep).Unix() }
 
 func str(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +137,58 @@ func TestLostAnswers(t *testing.T) {
 	calls := db.endpoint.Counts().Since(before).Total("dynamodb").Attempted
 	if row, getErr := s.Get(t.Context(), "erp"); !errors.Is(err, breaker.ErrUnknown) || row.Streak != 1 || getErr != nil || calls != 1 || lost.Hits() != 1 {
 		t.Errorf("add: %v; %+v after %d calls, %v", err, row, calls, getErr)
+	}
+}
+
+// Each write of a row puts its end off, beyond what anything in it can count: the longest that a destination may ask to be left alone for, with room.
+func TestRowsEnd(t *testing.T) {
+	db := openDatabase(t)
+	s := db.store(t)
+	end := func() time.Time {
+		t.Helper()
+		out, err := db.client.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: aws.String(table), Key: map[string]types.AttributeValue{
+			"part": &types.AttributeValueMemberS{Value: "health"}, "row": &types.AttributeValueMemberS{Value: "crm"},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seconds, is := out.Item["expiresAt"].(*types.AttributeValueMemberN)
+		if !is {
+			t.Fatalf("the row never ends: %v", out.Item)
+		}
+		n, err := strconv.ParseInt(seconds.Value, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Unix(n, 0)
+	}
+	now, was, before := at, breaker.Row{}, at
+	for name, write := range map[string]func() (breaker.Row, error){
+		"add": func() (breaker.Row, error) {
+			return s.Add(t.Context(), "crm", breaker.Delta{Turn: was.Turn, Streak: 1, ThrottledAt: now, ThrottledUntil: now.Add(breaker.LongestThrottle), At: now})
+		},
+		"move": func() (breaker.Row, error) {
+			return s.Move(t.Context(), "crm", was, breaker.Row{Turn: was.Turn + 1, Phase: breaker.Open, Until: now.Add(time.Hour), At: now})
+		},
+	} {
+		var err error
+		if was, err = write(); err != nil {
+			t.Fatal(err)
+		}
+		if got := end(); got.Sub(now) < 7*breaker.LongestThrottle || !got.After(before) {
+			t.Errorf("after %s the row ends in %v", name, got.Sub(now))
+		}
+		before = end()
+		now = now.Add(48 * time.Hour)
+	}
+	// A row that DynamoDB has deleted is that of a destination of which nobody knows anything bad.
+	if _, err := db.client.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: aws.String(table), Key: map[string]types.AttributeValue{
+		"part": &types.AttributeValueMemberS{Value: "health"}, "row": &types.AttributeValueMemberS{Value: "crm"},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if row, err := s.Add(t.Context(), "crm", breaker.Delta{Streak: 1, At: now}); err != nil || row.Streak != 1 || row.Phase != breaker.Closed {
+		t.Errorf("after its end: %+v, %v", row, err)
 	}
 }
 

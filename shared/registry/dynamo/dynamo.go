@@ -2,12 +2,15 @@
 //
 // # Table
 //
-// Partition key "part" (S), sort key "row" (S), no TTL. The partition "live" holds what functions read again and again, with one Query: the
+// Partition key "part" (S), sort key "row" (S), TTL "expiresAt", which only releases have. The partition "live" holds what functions read again and again, with one Query: the
 // row "current", which describes the current version, and a row "state#ID" for every destination that is paused or disabled.
 //
 // Attributes of "current": number, bytes, chunks (N), appliedAt (N, milliseconds since 1970), token, sha256, by (S), and history (L of M), the
 // versions before it with the same attributes. Attributes of a state: paused, disabled (N, since when, in milliseconds), and for each of both
 // its Note, By and Token (S), such as pausedNote.
+//
+// Who let a destination receive again stands in the partition "releases" under its id, which only people read: at (N, milliseconds), by (S), enabled (BOOL), expiresAt
+// (N, seconds since 1970).
 //
 // The document of a version, compressed by gzip and cut into chunks of ChunkBytes, lies in the partition "version#NUMBER" in rows "TOKEN#0000"
 // and so on, attribute body (B). A version is written before "current" names it and never afterwards, so readers see it whole or not at all; who
@@ -22,6 +25,8 @@
 //	Apply     GetItem, PutItem for each chunk and for "current", Query and DeleteItem for the version that goes
 //	Pause, Disable  UpdateItem
 //	Resume, Enable  DeleteItem, or UpdateItem too where the other mark stays
+//	Record    PutItem
+//	Releases  Query
 //
 // A function that reads needs the permission dynamodb:Query, one that disables dynamodb:UpdateItem too; the program that applies all of
 // them: Query, GetItem, PutItem, UpdateItem, DeleteItem.

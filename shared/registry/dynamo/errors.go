@@ -14,7 +14,7 @@ import (
 
 // Error is why the registry was not read or written. errors.Is finds the sentinel of package registry in it.
 type Error struct {
-	Operation string // "current", "document", "versions", "apply", "prune", "pause", "resume", "disable", "enable"
+	Operation string // "current", "document", "versions", "apply", "prune", "pause", "resume", "disable", "enable", "record", "releases"
 	Table     string
 	Part, Row string
 	Code      string // DynamoDB's error code; empty when there was no answer

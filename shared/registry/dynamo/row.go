@@ -26,6 +26,9 @@ const (
 	attrHistory   = "history"
 	attrPaused    = "paused"
 	attrDisabled  = "disabled"
+	attrAt        = "at"
+	attrEnabled   = "enabled"
+	attrExpires   = "expiresAt"
 
 	suffixNote  = "Note"
 	suffixBy    = "By"
@@ -34,9 +37,10 @@ const (
 
 // Parts and rows.
 const (
-	partLive    = "live"
-	rowCurrent  = "current"
-	statePrefix = "state#"
+	partLive     = "live"
+	partReleases = "releases"
+	rowCurrent   = "current"
+	statePrefix  = "state#"
 )
 
 func versionPart(number int64) string { return "version#" + strconv.FormatInt(number, 10) }

@@ -95,3 +95,33 @@ func (s *Store) clear(ctx context.Context, operation, destination, name, other s
 	}
 	return false, &Error{Operation: operation, Table: s.table, Part: partLive, Row: row, Kind: registry.ErrThrottled, Cause: errors.New("others keep changing it")}
 }
+
+// Record implements registry.Store with a row of its own: a state's row ends with its last mark, and functions read all of those again and again.
+func (s *Store) Record(ctx context.Context, destination string, r registry.Release) error {
+	r, err := r.Normal(destination)
+	if err != nil {
+		return err
+	}
+	item := key(partReleases, destination)
+	item[attrAt], item[attrBy] = num(r.At.UnixMilli()), str(r.By)
+	item[attrEnabled] = &types.AttributeValueMemberBOOL{Value: r.Enabled}
+	item[attrExpires] = num(r.At.Add(registry.KeptRelease).Unix())
+	if _, err := s.client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &s.table, Item: item}); err != nil {
+		return s.failed("record", partReleases, destination, err)
+	}
+	return nil
+}
+
+// Releases implements registry.Store with one Query.
+func (s *Store) Releases(ctx context.Context) (map[string]registry.Release, error) {
+	items, err := s.query(ctx, "releases", partReleases, "", false)
+	if err != nil {
+		return nil, err
+	}
+	releases := map[string]registry.Release{}
+	for _, item := range items {
+		enabled, _ := item[attrEnabled].(*types.AttributeValueMemberBOOL)
+		releases[text(item, attrRow)] = registry.Release{At: instant(item, attrAt), By: text(item, attrBy), Enabled: enabled != nil && enabled.Value}
+	}
+	return releases, nil
+}

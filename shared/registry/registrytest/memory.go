@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ type Memory struct {
 	mu       sync.Mutex
 	versions []stored // the current one last
 	marks    map[string]marks
+	releases map[string]registry.Release
 	fault    FaultKind
 	reads    int
 	loads    int
@@ -36,7 +38,9 @@ type marks struct{ paused, disabled registry.Mark }
 var _ registry.Store = (*Memory)(nil)
 
 // NewMemory makes an empty store.
-func NewMemory() *Memory { return &Memory{marks: map[string]marks{}} }
+func NewMemory() *Memory {
+	return &Memory{marks: map[string]marks{}, releases: map[string]registry.Release{}}
+}
 
 // Harness gives the store with its second way in.
 func (m *Memory) Harness() Harness { return Harness{Store: m, Damage: m.Damage, Inject: m.Inject} }
@@ -202,6 +206,27 @@ func (m *Memory) Disable(ctx context.Context, destination string, mark registry.
 // Enable implements registry.Store.
 func (m *Memory) Enable(ctx context.Context, destination string) (bool, error) {
 	return m.clear(ctx, destination, func(k *marks) *registry.Mark { return &k.disabled })
+}
+
+// Record implements registry.Store.
+func (m *Memory) Record(ctx context.Context, destination string, r registry.Release) error {
+	r, err := r.Normal(destination)
+	if err != nil {
+		return err
+	}
+	return m.call(ctx, func() error {
+		m.releases[destination] = r
+		return nil
+	})
+}
+
+// Releases implements registry.Store.
+func (m *Memory) Releases(ctx context.Context) (releases map[string]registry.Release, err error) {
+	err = m.call(ctx, func() error {
+		releases = maps.Clone(m.releases)
+		return nil
+	})
+	return releases, err
 }
 
 func (m *Memory) set(ctx context.Context, destination string, mark registry.Mark, which func(*marks) *registry.Mark) (first bool, err error) {

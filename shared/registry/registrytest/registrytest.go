@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"many states", testManyStates},
 		{"marks that cannot be kept, or only in part", testOddMarks},
 		{"applying leaves states alone", testApplyLeavesStates},
+		{"who has let a destination receive again", testReleases},
 		{"faults", testFaults},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
@@ -317,6 +318,41 @@ func testMarks(t *testing.T, h Harness) {
 			want = nil
 		}
 		states(t, h, want)
+	}
+}
+
+// testReleases: the last one is remembered, also beside a mark, and no state comes or goes with it.
+func testReleases(t *testing.T, h Harness) {
+	record := func(id string, r registry.Release) {
+		t.Helper()
+		if err := h.Store.Record(t.Context(), id, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := h.Store.Pause(t.Context(), "crm", mark(0, "x")); err != nil {
+		t.Fatal(err)
+	}
+	record("crm", registry.Release{At: at, By: "anna"})
+	record("erp", registry.Release{At: at.Add(999 * time.Microsecond), By: strings.Repeat("ü", registry.MaxBy), Enabled: true})
+	record("crm", registry.Release{At: at.Add(time.Hour), By: "bert", Enabled: true})
+	states(t, h, map[string]registry.State{"crm": registry.NewState(mark(0, "x"), registry.Mark{})})
+	got, err := h.Store.Releases(t.Context())
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if r := got["crm"]; !r.At.Equal(at.Add(time.Hour)) || r.By != "bert" || !r.Enabled {
+		t.Errorf("crm: %+v", r)
+	}
+	if r := got["erp"]; !r.At.Equal(at) || len(r.By) != registry.MaxBy || !utf8.ValidString(r.By) {
+		t.Errorf("erp: %+v", r)
+	}
+	for name, bad := range map[string]func() error{
+		"no id":   func() error { return h.Store.Record(t.Context(), "no such id!", registry.Release{At: at}) },
+		"no time": func() error { return h.Store.Record(t.Context(), "crm", registry.Release{By: "anna"}) },
+	} {
+		if bad() == nil {
+			t.Errorf("%s: recorded", name)
+		}
 	}
 }
 
