@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
@@ -45,6 +46,7 @@ func TestAnswerOnTheWire(t *testing.T) {
 		"in input order":       {`{"Records":[{"messageId":"3","body":"bad"},{"messageId":"1","body":"ok"},{"messageId":"2","body":"bad"}]}`, `{"batchItemFailures":[{"itemIdentifier":"3"},{"itemIdentifier":"2"}]}`},
 		"twice, both fail":     {`{"Records":[{"messageId":"1","body":"bad"},{"messageId":"1","body":"bad"}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
 		"one id, two messages": {`{"Records":[{"messageId":"1","body":"ok"},{"messageId":"1","body":"bad"}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
+		"one id, both fail":    {`{"Records":[{"messageId":"1","body":"bad"},{"messageId":"1","body":"bad too"}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
 		"twice, both succeed":  {`{"Records":[{"messageId":"1","body":"ok"},{"messageId":"1","body":"ok"}]}`, `{"batchItemFailures":[]}`},
 		"attributes are null":  {`{"Records":[{"messageId":"1","body":"bad","attributes":null,"messageAttributes":null}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
 		"odd attribute values": {`{"Records":[{"messageId":"1","body":"bad","attributes":{"ApproximateReceiveCount":"x","SentTimestamp":"-1"},"messageAttributes":{"a":{"dataType":"String"},"b":{}}}]}`, `{"batchItemFailures":[{"itemIdentifier":"1"}]}`},
@@ -70,15 +72,22 @@ func TestAnswerOnTheWire(t *testing.T) {
 func TestRecordWithoutIDReturnsTheBatchUnhandled(t *testing.T) {
 	b := newBench()
 	called := false
+	counts := telemetry.NewBatch()
 	_, err := batch.New(b.cfg, func(_ context.Context, records []batch.Record) []error {
 		called = true
 		return make([]error, len(records))
-	}).Handle(t.Context(), event(message("1", 1), message("", 1)))
+	}).Handle(telemetry.With(t.Context(), counts), event(message("1", 1), message("", 1)))
 	if !errors.Is(err, batch.ErrNoMessageID) {
 		t.Errorf("error = %v", err)
 	}
 	if called || b.source.sends+b.deadLetter.sends != 0 {
 		t.Error("the batch comes back whole: nothing of it may be handled")
+	}
+	if line := b.lines(t); len(line) != 1 || line[0]["level"] != "ERROR" || line[0]["records"] != 2.0 {
+		t.Errorf("log: %s", b.log.String())
+	}
+	if got, want := emitted(t, counts), map[string]float64{"Records": 2, "Returned": 2}; !maps.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
 	}
 }
 
@@ -100,6 +109,10 @@ func TestMessageThatIsThereTwice(t *testing.T) {
 	if handled != 3 || len(b.deadLetter.sent) != 1 || len(b.source.sent) != 1 {
 		t.Errorf("handled %d times, %d dead letters, %d copies", handled, len(b.deadLetter.sent), len(b.source.sent))
 	}
+	wantIDs(t, b.handle(t, fn(errCause), n, m)) // in whichever order
+	if len(b.source.sent) != 2 {
+		t.Errorf("%d copies", len(b.source.sent))
+	}
 	n.Attributes["ApproximateReceiveCount"] = "2"
 	wantIDs(t, b.handle(t, fn(errCause), m, n), "m")
 	if want := map[string]time.Duration{"r-m": time.Minute, "r-m2": time.Minute}; !maps.Equal(b.source.changed, want) {
@@ -109,9 +122,10 @@ func TestMessageThatIsThereTwice(t *testing.T) {
 
 func TestEmptyEventCallsNobody(t *testing.T) {
 	b := newBench()
-	wantIDs(t, b.handle(t, func(context.Context, []batch.Record) []error { panic("called") }))
-	if b.source.sends+b.deadLetter.sends+b.source.changes != 0 {
-		t.Error("called a queue for nothing")
+	called := false
+	wantIDs(t, b.handle(t, func(context.Context, []batch.Record) []error { called = true; return nil }))
+	if called || b.source.sends+b.deadLetter.sends+b.source.changes != 0 {
+		t.Error("called the handler or a queue for nothing")
 	}
 }
 
@@ -140,6 +154,27 @@ func TestMisbehavingHandlerLosesNothing(t *testing.T) {
 				t.Errorf("log: %s", b.log.String())
 			}
 		})
+	}
+}
+
+// Where SQS would count it out next, a record whose error panics is sent again like any other, and a handler that panics as a whole is poison.
+func TestMisbehavingHandlerOnTheSecondLastReceive(t *testing.T) {
+	b := newBench()
+	wantIDs(t, b.handle(t, returning(map[string]error{"horror": horror{}, "fine": nil}), message("horror", 9), message("fine", 9)))
+	if !slices.Equal(b.source.bodies(), []string{"horror"}) || len(b.deadLetter.sent) != 0 {
+		t.Errorf("sent again %q, dead letters %+v", b.source.bodies(), b.deadLetter.sent)
+	}
+	if line := b.lines(t); len(line) != 1 || line[0]["error"] != "(an error that cannot be rendered)" {
+		t.Errorf("log: %s", b.log.String())
+	}
+
+	b = newBench()
+	wantIDs(t, b.handle(t, func(context.Context, []batch.Record) []error { panic("poison") }, message("early", 1), message("late", 9)), "early")
+	if len(b.deadLetter.sent) != 1 || len(b.source.sent) != 0 {
+		t.Fatalf("dead letters %+v, sent again %+v", b.deadLetter.sent, b.source.sent)
+	}
+	if _, _, n, err := waybill.Detach(b.deadLetter.sent[0].Body, b.deadLetter.sent[0].Attributes); err != nil || n.EventID != "late" || n.Reason != "panic" {
+		t.Errorf("note %+v, %v", n, err)
 	}
 }
 
@@ -523,6 +558,49 @@ func TestJitterAndBackoff(t *testing.T) {
 	}
 }
 
+// What a receiver or a configuration asks for beyond reason cannot make a delay negative, even with all the jitter there is.
+func TestDelaysStayWithinSQSsBounds(t *testing.T) {
+	b := newBench()
+	b.cfg.Random = func() float64 { return 0.999 }
+	b.cfg.Backoff = func(receiveCount int) time.Duration {
+		if receiveCount < 1 {
+			t.Errorf("back-off of receive %d", receiveCount)
+		}
+		return -time.Hour
+	}
+	unknown := message("negative", 1)
+	unknown.Attributes["ApproximateReceiveCount"] = "-7"
+	b.handle(t, returning(map[string]error{"long": outcome.RetryAfter(math.MaxInt64, nil), "negative": errCause}), message("long", 1), unknown)
+	want := map[string]time.Duration{"r-long": 11*time.Hour + 40*time.Minute, "r-negative": 0}
+	if !maps.Equal(b.source.changed, want) {
+		t.Errorf("visibility = %v, want %v", b.source.changed, want)
+	}
+}
+
+// What SQS says in a form nobody knows counts as not said; a copy then carries the time at which it was made.
+func TestRecordOfWhichSQSSaysLittle(t *testing.T) {
+	for _, said := range []string{"", "-1", "0", "x", "99999999999999999999"} {
+		b := newBench()
+		m := message("m", 1)
+		m.Attributes = map[string]string{"ApproximateReceiveCount": said, "SentTimestamp": said, "ApproximateFirstReceiveTimestamp": said}
+		m.ReceiptHandle = ""
+		wantIDs(t, b.handle(t, func(_ context.Context, records []batch.Record) []error {
+			if r := records[0]; r.ReceiveCount != 0 || !r.SentAt.IsZero() || !r.FirstReceivedAt.IsZero() {
+				t.Errorf("%q: record %+v", said, r)
+			}
+			return []error{errCause}
+		}, m), "m")
+		if b.source.changes != 0 {
+			t.Errorf("%q: visibility of a message without a receipt handle changed", said)
+		}
+		b.handle(t, returning(map[string]error{"m": outcome.Reject("", nil)}), m)
+		_, _, n, err := waybill.Detach(b.deadLetter.sent[0].Body, b.deadLetter.sent[0].Attributes)
+		if err != nil || n.EventID != "m" || time.Since(n.AcceptedAt).Abs() > time.Hour || n.Reason != "rejected" {
+			t.Errorf("%q: note %+v, %v", said, n, err)
+		}
+	}
+}
+
 func TestWithoutQueues(t *testing.T) {
 	outcomes := map[string]error{"retry": errCause, "defer": outcome.Defer(0, nil), "reject": outcome.Reject("bad", nil)}
 	messages := []events.SQSMessage{message("ok", 9), message("retry", 9), message("defer", 9), message("reject", 9)}
@@ -599,6 +677,40 @@ func TestLogNamesWhatHappenedAndNeverTheBody(t *testing.T) {
 	if strings.Contains(b.log.String(), "secret") {
 		t.Error("a body is in the log")
 	}
+}
+
+// A line leads to what it is about: the event that a copy stands for, the record that took a group back, how long the wait is.
+func TestLogLeadsFurther(t *testing.T) {
+	b := newBench()
+	b.handle(t, returning(map[string]error{"1": outcome.Defer(time.Second, nil)}), message("1", 1))
+	again := received(b.source.sent[0], "copy")
+	b.log.Reset()
+	outcomes := map[string]error{
+		"copy": outcome.Defer(time.Second, nil), "head": errCause, "dead": outcome.Reject("bad", nil), "panic": batch.Protect(func() error { deep(1000); return nil }),
+	}
+	b.handle(t, returning(outcomes), again, inGroup(message("head", 1), "g"), inGroup(message("behind", 1), "g"), message("dead", 1), message("panic", 1))
+	var got []string
+	for _, line := range b.lines(t) {
+		if stack, ok := line["stack"].(string); ok && len(stack) != 4096 {
+			t.Errorf("stack of %d bytes", len(stack))
+		}
+		got = append(got, fmt.Sprint(line["messageId"], " ", line["originalMessageId"], " ", line["waitSeconds"], " ", line["behind"], " ", line["error"]))
+	}
+	want := []string{
+		"copy 1 1 <nil> defer after 1s", "head <nil> 60 <nil> cause", "behind <nil> 60 head <nil>", "dead <nil> <nil> <nil> reject (bad)",
+		"panic <nil> 60 <nil> panic: deep",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// deep panics with a long stack.
+func deep(n int) int {
+	if n == 0 {
+		panic("deep")
+	}
+	return deep(n-1) + 1
 }
 
 func TestHandlerIsSafeForConcurrentUse(t *testing.T) {

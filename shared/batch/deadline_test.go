@@ -120,6 +120,9 @@ func TestNoTimeToBegin(t *testing.T) {
 				if len(b.source.sent) != 1 || b.source.sent[0].Delay != 0 {
 					t.Errorf("sent again: %+v", b.source.sent)
 				}
+				if !strings.Contains(b.log.String(), "no time to handle the batch") {
+					t.Errorf("the log does not say why: %s", b.log.String())
+				}
 			})
 		})
 	}
@@ -167,6 +170,33 @@ func TestHangingQueues(t *testing.T) {
 					if s := fmt.Sprint(line["mishap"]); !strings.Contains(s, "could not be") || strings.Contains(s, "visibility") {
 						t.Errorf("mishap %q", s)
 					}
+				}
+			})
+		})
+	}
+}
+
+// A handler that uses all its time leaves the headroom for settling, and settling a tenth of that for the answer, whatever the queues do.
+func TestHeadroomIsKept(t *testing.T) {
+	for configured, headroom := range map[time.Duration]time.Duration{0: 2 * time.Second, 5 * time.Second: 5 * time.Second} {
+		t.Run(headroom.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench()
+				b.cfg.Headroom = configured
+				b.source.hang, b.deadLetter.hang = true, true
+				ctx, cancel := context.WithTimeout(t.Context(), functionTime)
+				defer cancel()
+				start := time.Now()
+				fn := func(ctx context.Context, _ []batch.Record) []error {
+					<-ctx.Done()
+					if took := time.Since(start); took != functionTime-headroom {
+						t.Errorf("the handler had %v", took)
+					}
+					return []error{outcome.Reject("bad", nil), outcome.Defer(time.Second, nil)}
+				}
+				wantIDs(t, b.handleWith(ctx, t, fn, message("1", 1), message("2", 1)), "1", "2")
+				if took := time.Since(start); took > functionTime-headroom/10 {
+					t.Errorf("the answer came after %v", took)
 				}
 			})
 		})

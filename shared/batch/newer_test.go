@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +64,9 @@ func (b *bench) follow(t *testing.T, m events.SQSMessage) (rounds int, took time
 		switch {
 		case len(b.source.sent) == 1:
 			copied := b.source.sent[0]
+			if mark := copied.Attributes[batch.HeldAttribute]; mark.DataType != "String" {
+				t.Fatalf("SQS refuses the mark %+v", mark)
+			}
 			time.Sleep(copied.Delay)
 			m, receives = received(copied, fmt.Sprint("copy", rounds)), 1
 			m.Attributes["ApproximateFirstReceiveTimestamp"] = fmt.Sprint(time.Now().UnixMilli())
@@ -82,10 +85,15 @@ func (b *bench) follow(t *testing.T, m events.SQSMessage) (rounds int, took time
 
 // A note of a newer version waits a day for the release that reads it, whoever wrote it; then a human sees it, unchanged, with a reason.
 func TestNewerNoteIsHeldForABoundedTime(t *testing.T) {
-	ten := map[string]string{}
+	nine, ten := map[string]string{}, map[string]string{} // the note is one of them
 	for i := range 9 {
 		ten[fmt.Sprint("x", i)] = "v"
 	}
+	for i := range 8 {
+		nine[fmt.Sprint("x", i)] = "v"
+	}
+	full := strings.Repeat("v", queue.MaxBytes-len("m")-len("xString")-len("waybillString")-len(newerNote))
+	mark := len(batch.HeldAttribute) + len("String") + len("946684800000") // the fake clock's first milliseconds
 	for name, c := range map[string]struct {
 		more     map[string]string
 		hold     time.Duration
@@ -96,7 +104,10 @@ func TestNewerNoteIsHeldForABoundedTime(t *testing.T) {
 		"for a day":             {more: map[string]string{"own": "kept"}, least: 24 * time.Hour, rounds: 96},
 		"as long as configured": {hold: time.Hour, least: time.Hour, rounds: 4},
 		// Without room for the mark it waits in its visibility timeout, in receives that SQS grants.
-		"ten attributes": {more: ten, least: 24 * time.Hour, rounds: 8, noReason: true},
+		"nine attributes": {more: nine, least: 24 * time.Hour, rounds: 96},
+		"ten attributes":  {more: ten, least: 24 * time.Hour, rounds: 8, noReason: true},
+		"full":            {more: map[string]string{"x": full}, least: 24 * time.Hour, rounds: 8, noReason: true},
+		"room for a mark": {more: map[string]string{"x": full[mark:]}, least: 24 * time.Hour, rounds: 96},
 		// A producer cannot make it wait longer, only shorter.
 		"held since a time to come": {more: map[string]string{batch.HeldAttribute: strconv.FormatInt(1<<50, 10)}, least: 24 * time.Hour, rounds: 96},
 		"held since long ago":       {more: map[string]string{batch.HeldAttribute: "1"}, rounds: 0},
@@ -144,6 +155,47 @@ func TestNewerNoteIsNotCountedOut(t *testing.T) {
 	}
 }
 
+// Where no copy can be made, SQS's own memory of the first receive bounds the wait, however many receives it grants.
+func TestNewerNoteWithoutCopies(t *testing.T) {
+	for name, c := range map[string]struct {
+		most, receives int
+		age            time.Duration
+		noSource       bool
+		returned       bool
+		visible        time.Duration
+	}{
+		"FIFO, first receive":       {most: 10, receives: 1, returned: true, visible: 3 * time.Hour},
+		"FIFO, second-last":         {most: 10, receives: 9},
+		"FIFO, after a day":         {most: 10, receives: 2, age: 24 * time.Hour},
+		"FIFO, just before a day":   {most: 10, receives: 2, age: 24*time.Hour - time.Second, returned: true, visible: 3 * time.Hour},
+		"FIFO, never counted out":   {receives: 50, returned: true, visible: 11*time.Hour + 40*time.Minute},
+		"FIFO, counted out at once": {most: 2, receives: 0, returned: true, visible: 11*time.Hour + 40*time.Minute},
+		"no source":                 {most: 10, receives: 1, noSource: true, returned: true},
+		"no source, after a day":    {receives: 50, age: 25 * time.Hour, noSource: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench()
+				b.cfg.MaxReceiveCount = c.most
+				if c.noSource {
+					b.cfg.Source = nil
+				}
+				m := inGroup(newer("m", c.receives, nil), "g")
+				m.Attributes["ApproximateFirstReceiveTimestamp"] = fmt.Sprint(time.Now().Add(-c.age).UnixMilli())
+				got := b.handle(t, unhandled, m)
+				if c.returned {
+					wantIDs(t, got, "m")
+				} else {
+					wantIDs(t, got)
+				}
+				if b.source.changed["r-m"] != c.visible || len(b.source.sent) != 0 || (len(b.deadLetter.sent) == 1) == c.returned {
+					t.Errorf("visibility %v, sent again %+v, dead letters %+v", b.source.changed, b.source.sent, b.deadLetter.sent)
+				}
+			})
+		})
+	}
+}
+
 // Moved back from the dead-letter queue, a message waits another day: its dead letter does not say how long it had waited.
 func TestNewerNoteMovedBackIsHeldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -165,10 +217,14 @@ func TestMarksAreTakenOff(t *testing.T) {
 	marks := map[string]string{batch.HeldAttribute: "1780000000123", batch.ReasonAttribute: "newer-note", "own": "kept"}
 	for note, want := range map[string]map[string]string{
 		`{"v":1,"eventId":"e"}`: {"own": "kept"},
+		"":                      {"own": "kept", batch.HeldAttribute: "1780000000123", batch.ReasonAttribute: "newer-note"},
 		"CMR 4711":              {"own": "kept", "waybill": "CMR 4711", batch.HeldAttribute: "1780000000123", batch.ReasonAttribute: "newer-note"},
 	} {
 		m := newer("m", 1, marks)
 		m.MessageAttributes["waybill"] = events.SQSMessageAttribute{DataType: "String", StringValue: &note}
+		if note == "" {
+			delete(m.MessageAttributes, "waybill")
+		}
 		b := newBench()
 		b.handle(t, func(_ context.Context, records []batch.Record) []error {
 			if got := texts(records[0].Attributes); !maps.Equal(got, want) {
@@ -251,21 +307,27 @@ func TestCounts(t *testing.T) {
 	}
 	messages = append(messages, message("poison", 9), newer("newer", 1, nil))
 	b.handleWith(telemetry.With(t.Context(), counts), t, returning(outcomes), messages...)
+	want := map[string]float64{"Records": 8, "Returned": 2, "SentAgain": 2, "Deferred": 2, "Rejected": 2, "Panics": 2, "SendFailures": 1}
+	got := emitted(t, counts)
+	if !maps.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
+	}
+}
+
+// emitted gives what was counted, by name.
+func emitted(t testing.TB, counts *telemetry.Batch) map[string]float64 {
+	t.Helper()
 	var out bytes.Buffer
 	emitter, err := telemetry.New(telemetry.Config{Function: "f", Writer: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
 	emitter.Emit(counts)
-	line := decode(t, out.Bytes())
-	want := map[string]float64{"Records": 8, "Returned": 2, "SentAgain": 2, "Deferred": 2, "Rejected": 2, "Panics": 2, "SendFailures": 1}
 	got := map[string]float64{}
-	for name, v := range line {
+	for name, v := range decode(t, out.Bytes()) {
 		if n, ok := v.(float64); ok {
 			got[name] = n
 		}
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("counted %v, want %v", got, want)
-	}
+	return got
 }

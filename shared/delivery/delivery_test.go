@@ -59,14 +59,20 @@ func TestPayloadBytesSurvive(t *testing.T) {
 		"number":                    []byte("1e400"),
 		"string":                    []byte(`"text"`),
 		"white space around":        []byte(" {\"a\":1}\n"),
+		"space before":              []byte(" 1"),
+		"space after":               []byte("1 "),
+		"new line after":            []byte("1\n"),
 		"text":                      []byte("total: 3 €\n"),
 		"text with control":         []byte("a\x00b\x7f"),
 		"non-characters":            []byte("\uFFFE\uFFFF"),
 		"non-characters in JSON":    []byte("{\"a\":\"\uFFFE\"}"),
+		"last one in JSON":          []byte("{\"a\":\"\uFFFF\"}"),
+		"JSON that is not UTF-8":    []byte("{\"a\":\"\xff\"}"),
 		"injection":                 []byte(`1,"delivery":"other"`),
 		"closing":                   []byte(`{}},"v":9,"x":{`),
 		"binary":                    {0xff, 0xfe, 0x00},
 		"deep":                      []byte(strings.Repeat("[", 9500) + strings.Repeat("]", 9500)),
+		"as deep as JSON goes":      []byte(strings.Repeat("[", 10000) + strings.Repeat("]", 10000)), // one level more would be refused
 		"deeper than JSON":          []byte(strings.Repeat("[", 20000) + strings.Repeat("]", 20000)),
 		"wide":                      []byte("[" + strings.Repeat("[],", 20000) + "[]]"),
 	} {
@@ -150,6 +156,12 @@ func TestReserveHoldsWhatIsAddedLater(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	const event = `"event":{"id":"1","source":"s","type":"t"}`
+	const whole = `{"v":1,"delivery":"x","destination":"d","attempt":1,` + event + `}`
+	packed, err := base64.StdEncoding.DecodeString(zipped(t, whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cutOff := base64.StdEncoding.EncodeToString(packed[:len(packed)-1]) // all of the text, without the last byte of its length
 	for name, c := range map[string]struct {
 		body string
 		want error
@@ -157,11 +169,15 @@ func TestDecodeRefuses(t *testing.T) {
 		"no JSON":            {"hello", delivery.ErrMalformed},
 		"no version":         {`{"delivery":"x"}`, delivery.ErrMalformed},
 		"version 0":          {`{"v":0}`, delivery.ErrMalformed},
+		"version 0, whole":   {`{"v":0,"delivery":"x","destination":"d","attempt":1,` + event + `}`, delivery.ErrMalformed},
+		"ours, ill-typed":    {`{"v":1,"delivery":"x","destination":"d","attempt":1,"dueAt":"soon",` + event + `}`, delivery.ErrMalformed},
+		"version of text":    {`{"v":"2"}`, delivery.ErrMalformed},
 		"newer":              {`{"v":2,"delivery":{"changed":true}}`, delivery.ErrNewer},
 		"no delivery":        {`{"v":1,"destination":"d","attempt":1,` + event + `}`, delivery.ErrMalformed},
 		"no destination":     {`{"v":1,"delivery":"x","attempt":1,` + event + `}`, delivery.ErrMalformed},
 		"attempt 0":          {`{"v":1,"delivery":"x","destination":"d",` + event + `}`, delivery.ErrMalformed},
 		"negative epoch":     {`{"v":1,"delivery":"x","destination":"d","attempt":1,"epoch":-1,` + event + `}`, delivery.ErrMalformed},
+		"negative wait":      {`{"v":1,"delivery":"x","destination":"d","attempt":1,"waited":-1,` + event + `}`, delivery.ErrMalformed},
 		"more probes":        {`{"v":1,"delivery":"x","destination":"d","attempt":2,"probes":2,` + event + `}`, delivery.ErrMalformed},
 		"negative probes":    {`{"v":1,"delivery":"x","destination":"d","attempt":2,"probes":-1,` + event + `}`, delivery.ErrMalformed},
 		"id of the future":   {`{"v":1,"delivery":"x","destination":"d","attempt":1,"epoch":1,"newId":true,"idEpoch":2,` + event + `}`, delivery.ErrMalformed},
@@ -172,6 +188,10 @@ func TestDecodeRefuses(t *testing.T) {
 		"bad base64":         {`{"v":1,"delivery":"x","destination":"d","attempt":1,"base64":"%",` + event + `}`, delivery.ErrMalformed},
 		"bad zip":            {`{"v":1,"zip":"AAAA"}`, delivery.ErrMalformed},
 		"zip of another zip": {`{"v":1,"zip":"` + zipped(t, `{"v":1,"zip":"AAAA"}`) + `"}`, delivery.ErrMalformed},
+		"zip of nonsense":    {`{"v":1,"zip":"` + zipped(t, `hello`) + `"}`, delivery.ErrMalformed},
+		"zip of a newer":     {`{"v":1,"zip":"` + zipped(t, `{"v":2,"delivery":{"changed":true}}`) + `"}`, delivery.ErrNewer},
+		"zip cut off":        {`{"v":1,"zip":"` + cutOff + `"}`, delivery.ErrMalformed},
+		"bomb of nothing":    {`{"v":1,"zip":"` + zipped(t, whole+strings.Repeat(" ", 11<<20)) + `"}`, delivery.ErrMalformed},
 		"bomb":               {`{"v":1,"zip":"` + zipped(t, `{"v":1,"text":"`+strings.Repeat("a", 11<<20)+`"}`) + `"}`, delivery.ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -271,6 +291,11 @@ func TestSuccessorAndRestart(t *testing.T) {
 	again := m.Restart()
 	if again.Epoch != 3 || again.Attempt != 1 || again.Waited != 0 || again.Probes != 0 || !again.DueAt.IsZero() || !again.HeldSince.IsZero() || again.Outcome != nil || !again.Replay {
 		t.Errorf("%+v", again)
+	}
+	never := m
+	never.Replay = false
+	if redriven, replayed := never.Restart(), never.Again(false); redriven.Replay || !replayed.Replay {
+		t.Errorf("only a replay delivers again what was delivered: redrive %t, replay %t", redriven.Replay, replayed.Replay)
 	}
 	if m.Epoch != 2 || m.Attempt != 3 || m.Outcome == nil {
 		t.Errorf("the original has changed: %+v", m)
