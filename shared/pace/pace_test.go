@@ -139,7 +139,11 @@ func TestOneReads(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	for name, cfg := range map[string]pace.Config{"no store": {}, "negative": {Store: &pacetest.Memory{}, Enough: -1}} {
+	store := &pacetest.Memory{}
+	for name, cfg := range map[string]pace.Config{
+		"no store": {}, "enough": {Store: store, Enough: -1}, "patience": {Store: store, Patience: -1}, "forgiven": {Store: store, Forgiven: -1},
+		"age": {Store: store, MaxAge: -1}, "timeout": {Store: store, Timeout: -1}, "pause": {Store: store, Pause: -1},
+	} {
 		if _, err := pace.New(cfg); err == nil {
 			t.Errorf("%s: no error", name)
 		}
