@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/waiting"
+	"github.com/waybillhq/waybill/shared/waybill"
 )
 
 // bug is a deliberate one: a rule of the protocol that is broken in every environment.
@@ -183,7 +185,7 @@ func onClaim(p *wiring.Parts, do func(ctx context.Context, next ledger.Store, c 
 }
 
 var bugs = []bug{
-	{"settled before the successor or dead letter is sent", 1, func(_ *environment, p *wiring.Parts) {
+	{"settled before the successor or dead letter is sent", 10, func(_ *environment, p *wiring.Parts) {
 		var store ledger.Store
 		known := remember(p, func(s ledger.Store) { store = s })
 		early := func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
@@ -216,7 +218,7 @@ var bugs = []bug{
 			}))
 		})
 	}},
-	{"acknowledged although the send failed", 1, func(_ *environment, p *wiring.Parts) {
+	{"acknowledged although the send failed", 9, func(_ *environment, p *wiring.Parts) {
 		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
 			next.Send(ctx, messages)
 			return make([]error, len(messages))
@@ -407,6 +409,50 @@ var bugs = []bug{
 			}))
 		})
 	}},
+	{"replays that forget their epoch", 1, func(_ *environment, p *wiring.Parts) {
+		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
+			for i := range c {
+				if c[i].Replay {
+					c[i].Epoch = 0
+				}
+			}
+			return next.Claim(ctx, c)
+		})
+	}},
+	{"replays made for each copy", 3, func(_ *environment, p *wiring.Parts) {
+		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
+			answers := next.Claim(ctx, c)
+			for i, a := range answers {
+				if a.Err == nil && a.Verdict == ledger.Duplicate && c[i].Replay {
+					answers[i] = ledger.Answer{Verdict: ledger.Granted}
+				}
+			}
+			return answers
+		})
+	}},
+	{"retries of a replay under the old id", 18, func(_ *environment, p *wiring.Parts) {
+		sends(p, topology.Deliveries, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			return next.Send(ctx, rewritten(messages, func(d *delivery.Message) bool {
+				had := d.NewID && d.Attempt > 1
+				d.NewID = d.NewID && !had
+				return had
+			}))
+		})
+	}},
+	{"deliveries of removed destinations dropped", 47, func(_ *environment, p *wiring.Parts) {
+		sends(p, topology.DeliveriesDeadLetter, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			kept := slices.DeleteFunc(slices.Clone(messages), func(m queue.Message) bool {
+				_, _, note, err := waybill.Detach(m.Body, m.Attributes)
+				return err == nil && note.Reason == "unknown-destination"
+			})
+			errs := make([]error, len(messages))
+			if len(kept) == len(messages) {
+				return next.Send(ctx, messages)
+			}
+			return errs // as if they had been sent
+		})
+	}},
+	{"changes of the destinations file overlooked", 117, func(e *environment, p *wiring.Parts) { p.Destinations = e.world.filed }},
 	{"open breakers let everybody pass", 10, func(_ *environment, p *wiring.Parts) { p.AWS.HTTPClient = blind{p.AWS.HTTPClient} }},
 }
 

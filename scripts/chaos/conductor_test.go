@@ -53,6 +53,7 @@ type conductor struct {
 	waking       int                 // runs of the waker under way
 	tools        int                 // redrive programs under way
 	routed       map[string]int      // how often the router has sent a delivery
+	routings     map[string]routing  // by event
 	given        map[string][]string // what messages are about, by receipt
 	hangs        map[*environment]int
 	telling      bool
@@ -67,6 +68,7 @@ type conductor struct {
 
 func (c *conductor) init(telling bool) {
 	c.seen, c.hangs, c.telling = map[string]int{}, map[*environment]int{}, telling
+	c.routings = map[string]routing{}
 	c.routed, c.given = map[string]int{}, map[string][]string{}
 	c.struck, c.crashes = map[string]int{}, map[string]int{}
 }
@@ -548,6 +550,9 @@ func (w *world) handOut(a *ask, q *sqs.Queue) {
 		about := w.contents(m.Body)
 		for _, d := range about {
 			w.received[d]++
+			if a.function == topology.Router {
+				w.routings[d] = routing{earlier(w.routings[d].first), time.Now()}
+			}
 		}
 		called = append(called, about...)
 		w.given[m.ReceiptHandle] = about

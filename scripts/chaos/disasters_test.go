@@ -112,6 +112,12 @@ const (
 	producerRepeated = "producer sends twice"
 	largeEvent       = "event of 600 KB"
 	poison           = "malformed message"
+	replayed         = "replay under the same id"
+	replayedAnew     = "replay under a new id"
+	removed          = "destination removed, added later"
+	refiledSchedule  = "destination gets another schedule"
+	refiledMode      = "destination changes its ledger mode"
+	refiledPattern   = "destination wants other events"
 )
 
 // windows are what lasts, or happens once, at times that the seed draws.

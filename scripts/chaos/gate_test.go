@@ -51,7 +51,8 @@ type ask struct {
 	body               []byte
 	step               string   // what a request is for, in our words
 	about              []string // the deliveries or events concerned, in our words
-	path, id           string   // of a call
+	path, id           string   // of a call: the receiver, and the delivery by its id
+	public             string   // the webhook-id of a call
 
 	queue    mapping.Queue // of receive and remove
 	most     int
@@ -148,7 +149,7 @@ func (g *gate) all() []*ask {
 	if len(asks) > 1 {
 		slices.SortFunc(asks, func(a, b *ask) int {
 			if c := cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.function, b.function), cmp.Compare(a.number(), b.number()), cmp.Compare(a.step, b.step),
-				cmp.Compare(a.id, b.id)); c != 0 {
+				cmp.Compare(a.id, b.id), cmp.Compare(a.public, b.public)); c != 0 {
 				return c
 			}
 			if c := slices.Compare(a.about, b.about); c != 0 {

@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -202,7 +203,7 @@ func (w *world) compare(called string, before, now standing) {
 	switch {
 	case order > 0:
 		w.breach("the waybill of %s goes back from (%d, %d) to (%d, %d)", called, before.epoch, before.attempt, now.epoch, now.attempt)
-	case before.state == ledger.Delivered && now.state != ledger.Delivered:
+	case before.state == ledger.Delivered && now.state != ledger.Delivered && !w.replayedIn(called, before.epoch, now.epoch):
 		w.breach("the waybill of %s was delivered and is %s", called, now.state)
 	case before.state == ledger.Dead && before.epoch == now.epoch && now.state != ledger.Dead && !relaxed:
 		w.breach("the waybill of %s was dead in epoch %d and is %s", called, before.epoch, now.state)
@@ -230,7 +231,7 @@ func (w *world) destinationOf(called string) destination {
 	return destination{}
 }
 
-func (w *world) relaxed(called string) bool { return w.destinationOf(called).relaxed }
+func (w *world) relaxed(called string) bool { return w.destinationOf(called).everRelaxed() }
 
 // blame enters a disaster of a request against the deliveries it concerns: some explain that a receiver is called once more.
 func (w *world) blame(a *ask, what string) {
@@ -279,6 +280,8 @@ func (w *world) called(a *ask) {
 		w.breach("%s was called for %s after it was settled as delivered", a.path, d)
 	}
 	w.spaced(d)
+	w.named(a, d)
+	w.removedFor(a, d)
 	w.leftAlone(a)
 	if row := w.rows[d]; row.state == ledger.Claimed {
 		if w.tried[d] == nil {
@@ -310,22 +313,20 @@ func (w *world) limitOf(f topology.FunctionName) time.Duration { return w.Functi
 func (w *world) spaced(called string) {
 	row, d := w.rows[called], w.destinationOf(called)
 	i := slices.IndexFunc(w.begun[called], func(t try) bool { return t.epoch == row.epoch && t.attempt == row.attempt-1 })
-	if row.state != ledger.Claimed || d.relaxed || w.gones[called] > 0 || w.probes[called] > 0 || i < 0 {
+	if row.state != ledger.Claimed || d.everRelaxed() || w.gones[called] > 0 || w.probes[called] > 0 || i < 0 {
 		return
 	}
 	before := w.begun[called][i]
-	schedule := retry.Default().Waits()
-	if d.waits != nil {
-		schedule = nil
-		for _, text := range d.waits {
-			wait, _ := time.ParseDuration(text)
-			schedule = append(schedule, wait)
+	shortest := time.Duration(math.MaxInt64)
+	for _, schedule := range d.schedules() {
+		if before.attempt <= len(schedule) {
+			shortest = min(shortest, schedule[before.attempt-1])
 		}
 	}
-	if before.attempt > len(schedule) {
+	if shortest == math.MaxInt64 {
 		return // the law on the number of attempts tells of it
 	}
-	least := time.Duration(float64(schedule[before.attempt-1])*(1-retry.Jitter)) - 2*largestSkew
+	least := time.Duration(float64(shortest)*(1-retry.Jitter)) - 2*largestSkew
 	if gap := time.Since(before.at); gap < least {
 		w.breach("attempt %d of %s was made %s after the one before, by the schedule at least %s", row.attempt, called, gap.Round(time.Millisecond), least)
 	}
@@ -418,21 +419,25 @@ func open(held sqs.Held) (letter, delivery.Message, error) {
 	return letter{Note: note, receives: held.Attributes["ApproximateReceiveCount"]}, m, err
 }
 
-// attemptsOf is how many attempts a destination's schedule has.
-func attemptsOf(d destination) int {
-	if d.waits == nil {
-		return len(retry.Default().Waits()) + 1
+// attemptsOf is how many attempts a destination's schedules have, the shortest and the longest.
+func attemptsOf(d destination) (least, most int) {
+	least = math.MaxInt
+	for _, schedule := range d.schedules() {
+		least, most = min(least, len(schedule)+1), max(most, len(schedule)+1)
 	}
-	return len(d.waits) + 1
+	return least, most
 }
 
 func (w *world) judgeDelivery(called string, letters map[string][]letter) {
 	row, known := w.rows[called]
 	d := w.destinationOf(called)
 	attempts := len(w.attempts[called])
+	fewest, most := attemptsOf(d)
+	w.judgeReplays(called, letters[called])
+	w.judgeFiling(called, known || len(letters[called]) > 0)
 	// Where a result could not be written before the lease was over, another copy of the message makes the attempt once more.
 	allowed := attempts + w.excuses[called] + min(w.unwritten[called], w.copies[called])
-	if d.relaxed { // it has chosen that each message may be a call
+	if d.everRelaxed() { // it has chosen that each message may be a call
 		allowed = max(allowed, w.received[called])
 	}
 	if calls := w.calls[called]; calls > allowed {
@@ -442,14 +447,14 @@ func (w *world) judgeDelivery(called string, letters map[string][]letter) {
 	for a := range w.attempts[called] {
 		perEpoch[a[0]] = max(perEpoch[a[0]], a[1])
 	}
-	for epoch, most := range perEpoch {
-		if allowed := attemptsOf(d) + max(w.gones[called], w.probes[called]); most > allowed {
-			w.breach("%s: attempt %d in epoch %d, its schedule has %d", called, most, epoch, allowed)
+	for epoch, made := range perEpoch {
+		if allowed := most + max(w.gones[called], w.probes[called]); made > allowed {
+			w.breach("%s: attempt %d in epoch %d, its schedule has %d", called, made, epoch, allowed)
 		}
 	}
 	left := w.unmet(called)
 	for _, t := range w.begun[called] {
-		if w.tried[called][[2]int{t.epoch, t.attempt}] || d.relaxed || !w.attempts[called][[2]int{t.epoch, t.attempt + 1}] {
+		if w.tried[called][[2]int{t.epoch, t.attempt}] || d.everRelaxed() || !w.attempts[called][[2]int{t.epoch, t.attempt + 1}] {
 			continue
 		}
 		if left--; left < 0 {
@@ -470,8 +475,12 @@ func (w *world) judgeDelivery(called string, letters map[string][]letter) {
 				w.breach("%s is dead because of %s, and nobody has said so", called, l.Reason)
 			}
 		case l.Reason == "held-too-long":
-		case l.Attempts < attemptsOf(d):
-			w.breach("%s was given up after %d of %d attempts because of %s", called, l.Attempts, attemptsOf(d), l.Reason)
+		case l.Reason == "unknown-destination":
+			if !w.unknownAt(called, l.FailedAt) {
+				w.breach("%s is dead because of %s, and the file had its destination", called, l.Reason)
+			}
+		case l.Attempts < fewest:
+			w.breach("%s was given up after %d of %d attempts because of %s", called, l.Attempts, fewest, l.Reason)
 		}
 	}
 }

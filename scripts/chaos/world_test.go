@@ -45,6 +45,7 @@ type destination struct {
 	relaxed bool
 	waits   []string // nil: the default schedule
 	timeout int      // s
+	filing  *filing  // nil: the file always says this of it
 }
 
 // name is what a delivery or an event is called in the story, and what tells it in a text.
@@ -80,11 +81,13 @@ type world struct {
 	destinations []destination
 	events       []string
 	windows      []*window
-	calm         time.Time // disasters are over by then
+	filed        *registry.Set // the destinations of the first file
+	calm         time.Time     // disasters are over by then
 	intensity    float64
 
 	conductor
 	books
+	restarts
 }
 
 // result is what a seed came to.
@@ -122,10 +125,14 @@ func newWorld(t *testing.T, seed uint64, m mask, b *bug, telling bool) *world {
 	w.declared = w.topology()
 	w.conductor.init(telling)
 	w.books.init()
+	w.restarts.init()
 	w.scenario()
 	document := w.document()
 	var err error
-	if w.auditor, err = auditor.New(auditor.Config{Destinations: document, ReceiverLog: true}); err != nil {
+	if w.filed, err = registry.Parse(document, registry.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if w.auditor, err = auditor.New(auditor.Config{Destinations: document, Others: [][]byte{w.optional()}, ReceiverLog: true}); err != nil {
 		t.Fatal(err)
 	}
 	w.receiver = receiver.New(receiver.Options{Answer: decided, OnReceived: func(r receiver.Request) { w.auditor.OnReceived(r.ID, r.Status, r.Digest) }})
@@ -216,6 +223,8 @@ func (w *world) scenario() {
 	for i := range r.IntN(4) {
 		w.drawWindow(i, large)
 	}
+	w.drawReplays()
+	w.drawFilings(schedules)
 }
 
 // drawBurst has many events meet an outage of the first destination at once: enough for its breaker to open, or for the slow lane. It gives how many.
@@ -301,15 +310,31 @@ func (w *world) lasting(what, target string) *window {
 	return nil
 }
 
-// document is the destinations file.
+// document is the destinations file as it is now.
 func (w *world) document() []byte {
-	var all []map[string]any
+	now := time.Now()
+	return w.documentOf(func(d destination) bool { return !d.filing.covers(now) || !d.filing.absent }, &now)
+}
+
+// documentOf is the file with some of the destinations, as they are at a time; nil: as they are most of the time.
+func (w *world) documentOf(has func(destination) bool, at *time.Time) []byte {
+	all := []map[string]any{}
 	for _, d := range w.destinations {
+		if !has(d) {
+			continue
+		}
+		wanted := source
+		if at != nil && d.filing.covers(*at) {
+			if d.filing.unwanted {
+				wanted = "/other"
+			}
+			d = d.filing.is
+		}
 		m := map[string]any{
 			"id": d.id, "tenant": "*", "type": "webhook",
 			"webhook": map[string]any{"url": "http://127.0.0.1/" + d.id, "secrets": []string{secret}, "timeout": fmt.Sprintf("%ds", d.timeout)},
 			// What the system itself tells of disabled destinations is for nobody here.
-			"pattern": map[string]any{"source": []string{source}},
+			"pattern": map[string]any{"source": []string{wanted}},
 		}
 		if d.relaxed {
 			m["ledger"] = "relaxed"
@@ -359,6 +384,7 @@ func (w *world) sent(queue string, m sqs.Message) {
 		m.Body = ours + m.Body[len(newer):] // the auditor is of the newer release
 	}
 	w.auditor.OnSend(queue, m)
+	w.carries(queue, m)
 }
 
 // operate does what a person does to a destination.
@@ -394,7 +420,8 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if env == nil {
 		panic(http.ErrAbortHandler)
 	}
-	a := &ask{kind: call, function: env.function, env: env, path: strings.TrimPrefix(r.URL.Path, "/"), id: r.Header.Get("webhook-id")}
+	a := &ask{kind: call, function: env.function, env: env, path: strings.TrimPrefix(r.URL.Path, "/"), public: r.Header.Get("webhook-id")}
+	a.id = w.original(a.public)
 	if w.gate.wait(r.Context(), a) != nil {
 		w.mu.Lock()
 		w.unmetCalls[a.id]++
@@ -547,6 +574,9 @@ func (c chronicle) WithGroup(string) slog.Handler      { return c }
 func (w *world) shorten(line string) string {
 	for id, called := range w.deliveries {
 		line = strings.ReplaceAll(line, id, called)
+	}
+	for public, id := range w.aliases {
+		line = strings.ReplaceAll(line, public, w.deliveries[id]+" anew")
 	}
 	return versions.ReplaceAllString(tokens.ReplaceAllString(line, "~"), "~")
 }

@@ -168,7 +168,12 @@ func (m *message) finished() bool {
 
 // routed tells whether a message for each of the deliveries was seen on the deliveries queue.
 func (o occurrence) routed() bool {
-	return !slices.ContainsFunc(o.deliveries, func(e *entry) bool { return !e.sent })
+	return !slices.ContainsFunc(o.deliveries, func(e *entry) bool { return !e.sent && !e.optional })
+}
+
+// unmatched tells whether no destination wants the event, by the file by which it was routed.
+func (o occurrence) unmatched() bool {
+	return !slices.ContainsFunc(o.deliveries, func(e *entry) bool { return e.sent || !e.optional })
 }
 
 // lies counts the events of a message that lies in the ingress queue or its dead-letter queue.
@@ -193,7 +198,7 @@ func (s *audit) count(m *message) {
 	s.books.Dropped += m.dropped
 	for _, o := range m.events {
 		switch {
-		case len(o.deliveries) == 0:
+		case o.unmatched():
 			s.books.Unmatched++
 		case o.routed():
 			s.books.Routed++
@@ -207,6 +212,9 @@ func (s *audit) count(m *message) {
 // auditDeliveries gives every delivery its state.
 func (s *audit) auditDeliveries(deliveries []*entry) {
 	for _, e := range deliveries {
+		if e.optional && !e.sent {
+			continue
+		}
 		r := s.after[e.id]
 		state, why := s.stand(e, r)
 		if state == Lost {

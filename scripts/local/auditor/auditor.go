@@ -53,6 +53,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/waybillhq/waybill/events"
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/sqs"
 	"github.com/waybillhq/waybill/shared/delivery"
@@ -64,6 +65,9 @@ import (
 type Config struct {
 	// Destinations is the file that the functions work with. Patterns with operators that the auditor does not know are refused.
 	Destinations []byte
+	// Others are files that may be in force instead for some of the time. What not all files ask for counts as a delivery from when a message for it is put
+	// on the deliveries queue, because nobody outside can tell by which file an event was routed.
+	Others [][]byte
 	// ReceiverLog says that every receiver reports to OnReceived: then nothing counts as delivered that is not in that log.
 	// Otherwise it takes an attempt that OnAttempt has heard to succeed.
 	ReceiverLog bool
@@ -83,6 +87,7 @@ type Config struct {
 type Auditor struct {
 	cfg          Config
 	destinations []destination
+	others       [][]destination
 
 	mu         sync.Mutex
 	accepted   []*message // in order; only ever appended to
@@ -159,6 +164,7 @@ type entry struct {
 	event       *event
 	destination string
 
+	optional   bool // not all files ask for it
 	sent       bool // a message for it was put on the deliveries queue
 	attempts   int
 	succeeded  bool // one of them
@@ -174,6 +180,12 @@ func New(cfg Config) (*Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
+	others := make([][]destination, len(cfg.Others))
+	for i, document := range cfg.Others {
+		if others[i], err = readDestinations(document); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Canary {
 		destinations = append(destinations, canaryDestination())
 	}
@@ -181,7 +193,7 @@ func New(cfg Config) (*Auditor, error) {
 		cfg.IngressARN = fmt.Sprintf("arn:aws:sqs:%s:%s:%s", awslocal.Region, awslocal.AccountID, topology.Ingress)
 	}
 	return &Auditor{
-		cfg: cfg, destinations: destinations,
+		cfg: cfg, destinations: destinations, others: others,
 		byIdentity: map[identity]*message{}, events: map[eventKey]*event{},
 		byID: map[delivery.ID]*entry{}, byPublicID: map[string]*entry{},
 	}, nil
@@ -223,8 +235,34 @@ func (a *Auditor) onIngress(sent sqs.Message) {
 			a.events[key] = known
 		}
 		known.addBody(e.Data)
-		m.events = append(m.events, occurrence{known, a.expect(known, wanting(a.destinations, e))})
+		m.events = append(m.events, occurrence{known, a.expect(known, a.wanting(e))})
 	}
+}
+
+// wanting gives the destinations that want an event by any of the files, and whether not all of them say so.
+func (a *Auditor) wanting(e *events.Event) []wanted {
+	var all []wanted
+	for _, id := range wanting(a.destinations, e) {
+		all = append(all, wanted{id, false})
+	}
+	for _, file := range a.others {
+		ids := wanting(file, e)
+		for i := range all {
+			all[i].optional = all[i].optional || !slices.Contains(ids, all[i].destination)
+		}
+		for _, id := range ids {
+			if !slices.ContainsFunc(all, func(w wanted) bool { return w.destination == id }) {
+				all = append(all, wanted{id, true})
+			}
+		}
+	}
+	return all
+}
+
+// wanted is a destination that wants an event.
+type wanted struct {
+	destination string
+	optional    bool
 }
 
 // isCopy tells whether a message is one that Waybill has sent again.
@@ -233,13 +271,13 @@ func (a *Auditor) isCopy(o opened) bool {
 }
 
 // expect enters the deliveries of an event to destinations.
-func (a *Auditor) expect(e *event, destinations []string) []*entry {
+func (a *Auditor) expect(e *event, destinations []wanted) []*entry {
 	entries := make([]*entry, 0, len(destinations))
 	for _, d := range destinations {
-		id := delivery.NewID(e.key.tenant, e.key.source, e.key.id, d)
+		id := delivery.NewID(e.key.tenant, e.key.source, e.key.id, d.destination)
 		known, ok := a.byID[id]
 		if !ok {
-			known = &entry{id: id, event: e, destination: d}
+			known = &entry{id: id, event: e, destination: d.destination, optional: d.optional}
 			a.byID[id] = known
 			a.deliveries = append(a.deliveries, known)
 		}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/waybillhq/waybill/events"
@@ -275,6 +276,43 @@ func TestAnyAcceptedPayloadIsRight(t *testing.T) {
 			t.Errorf("%+v", b)
 		}
 	})
+}
+
+// TestFilesThatDiffer: by which file an event was routed nobody outside knows, so what not all of them ask for may be missing. Once a message for it was seen, it
+// must be found like any other.
+func TestFilesThatDiffer(t *testing.T) {
+	without := []byte(`{"destinations":[]}`)
+	for name, c := range map[string]struct {
+		others    [][]byte
+		sent      bool
+		want      error
+		unmatched int
+		lost      int
+	}{
+		"one file, not routed":   {want: auditor.ErrEvents, lost: 1},
+		"one file, lost":         {sent: true, want: auditor.ErrDeliveries, lost: 1},
+		"another, not routed":    {others: [][]byte{without}, unmatched: 1},
+		"another, lost":          {others: [][]byte{without}, sent: true, want: auditor.ErrDeliveries, lost: 1},
+		"the same, not routed":   {others: [][]byte{destinations}, want: auditor.ErrEvents, lost: 1},
+		"two others, not routed": {others: [][]byte{destinations, without}, unmatched: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := start(t, true, c.others...)
+				defer w.stop()
+				w.send(cloudEvent("1", receiver.Fine))
+				w.empty(topology.Ingress)
+				if c.sent {
+					w.put(topology.Deliveries, message(0, 1), waybill.Note{})
+					w.empty(topology.Deliveries)
+				}
+				b := w.audit()
+				if err := b.Check(); !errors.Is(err, c.want) || b.Unmatched != c.unmatched || b.Lost != c.lost {
+					t.Errorf("%d unmatched, %d lost: %v", b.Unmatched, b.Lost, err)
+				}
+			})
+		})
+	}
 }
 
 func TestUnexpectedDeliveriesAreReported(t *testing.T) {

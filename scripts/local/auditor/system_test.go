@@ -59,9 +59,9 @@ func run(t *testing.T, receiverLog bool, test func(t *testing.T, w *world)) {
 }
 
 // start makes a system whose functions stand still until Resume.
-func start(t *testing.T, receiverLog bool) *world {
+func start(t *testing.T, receiverLog bool, others ...[]byte) *world {
 	t.Helper()
-	books, err := auditor.New(auditor.Config{Destinations: destinations, ReceiverLog: receiverLog})
+	books, err := auditor.New(auditor.Config{Destinations: destinations, Others: others, ReceiverLog: receiverLog})
 	if err != nil {
 		t.Fatal(err)
 	}
