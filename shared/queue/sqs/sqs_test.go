@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -194,10 +195,13 @@ func TestFIFOStopsAGroupAtItsFirstFailure(t *testing.T) {
 			ms = append(ms, queue.Message{Body: fmt.Sprintf("%s-%d", g, i), Group: g, Deduplication: fmt.Sprint(i)})
 		}
 	}
-	ms[2*8+1].Body = "" // g2-8 can never be sent
+	ms[2*8+1].Body, ms[2*10+1].Body = "", "" // g2-8 and g2-10 can never be sent
 	errs := sqs.New(api, fifoURL, sqs.Options{Concurrency: 9}).Send(t.Context(), ms)
 	var order []string
 	for _, call := range api.sends {
+		if len(call) == 0 {
+			t.Error("SQS refuses a call without entries")
+		}
 		for _, e := range call {
 			order = append(order, *e.MessageBody)
 		}
@@ -209,13 +213,93 @@ func TestFIFOStopsAGroupAtItsFirstFailure(t *testing.T) {
 	}
 	for i, err := range errs {
 		g1, n := i%2 == 0, i/2
-		blocked := g1 && n > 4 || !g1 && n > 8
+		blocked := g1 && n > 4 || !g1 && n > 8 && n != 10
 		if errors.Is(err, sqs.ErrBlocked) != blocked {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
 	if api.peak != 1 {
 		t.Errorf("%d calls at a time", api.peak)
+	}
+}
+
+// A message that was refused beforehand does not hide the earlier one of its group that fails later.
+func TestFIFOStopsAtTheEarlierOfTwoFailures(t *testing.T) {
+	api := &faulty{entry: func(_ int, body string) (string, bool, bool) {
+		return map[string]string{"3": "InternalError"}[body], false, false
+	}}
+	ms := numbered(30)
+	for i := range ms {
+		ms[i].Group, ms[i].Deduplication = "g", fmt.Sprint(i)
+	}
+	ms[25].Body = ""
+	for i, err := range sqs.New(api, fifoURL, sqs.Options{}).Send(t.Context(), ms) {
+		if blocked := i > 9 && i != 25; errors.Is(err, sqs.ErrBlocked) != blocked || (err == nil) != (i < 10 && i != 3) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if len(api.sends) != 1 {
+		t.Errorf("%d calls: the group was sent past its gap", len(api.sends))
+	}
+}
+
+// Only what SQS says of an entry by its id makes a message accepted.
+func TestAnswersAboutNobody(t *testing.T) {
+	for _, id := range []*string{nil, new(""), new("x"), new("-1"), new("2"), new("99999999999999999999")} {
+		api := &answering{out: awssqs.SendMessageBatchOutput{
+			Successful: []types.SendMessageBatchResultEntry{{Id: id}, {Id: new("1")}}, Failed: []types.BatchResultErrorEntry{{Id: id, Code: new("InternalError")}},
+		}}
+		errs := sqs.New(api, url, sqs.Options{}).Send(t.Context(), messages("a", "b"))
+		if !errors.Is(errs[0], sqs.ErrUnanswered) || errs[1] != nil {
+			t.Errorf("%q: %v", aws.ToString(id), errs)
+		}
+	}
+}
+
+// answering is an SQS that always gives the same answer.
+type answering struct {
+	faulty
+	out awssqs.SendMessageBatchOutput
+}
+
+func (a *answering) SendMessageBatch(context.Context, *awssqs.SendMessageBatchInput, ...func(*awssqs.Options)) (*awssqs.SendMessageBatchOutput, error) {
+	return &a.out, nil
+}
+
+// SQS refuses members that are there and empty, and a deduplication id on a standard queue.
+func TestEmptyMembersAreLeftOut(t *testing.T) {
+	api := &faulty{}
+	errs := sqs.New(api, url, sqs.Options{}).Send(t.Context(), []queue.Message{{Body: "x", Deduplication: "d", Attributes: map[string]queue.Attribute{}}})
+	if errs[0] != nil {
+		t.Fatal(errs[0])
+	}
+	if e := api.sends[0][0]; e.MessageGroupId != nil || e.MessageDeduplicationId != nil || e.MessageAttributes != nil || e.MessageSystemAttributes != nil {
+		t.Errorf("entry %+v", e)
+	}
+	sqs.New(api, fifoURL, sqs.Options{}).Send(t.Context(), []queue.Message{{Body: "x", Group: "g"}}) // whose queue takes the content for the id
+	if e := api.sends[1][0]; e.MessageDeduplicationId != nil || *e.MessageGroupId != "g" {
+		t.Errorf("entry %+v", e)
+	}
+}
+
+// The SDK would send other bytes in their place.
+func TestBytesThatAreNoTextAreRefused(t *testing.T) {
+	api := &faulty{}
+	if errs := sqs.New(api, url, sqs.Options{}).Send(t.Context(), messages("a\xff")); !errors.Is(errs[0], sqs.ErrInvalid) || len(api.sends) != 0 {
+		t.Errorf("%v after %d calls", errs, len(api.sends))
+	}
+}
+
+// What comes from outside does not make an error as long as itself.
+func TestErrorsAreBounded(t *testing.T) {
+	long := strings.Repeat("n", 1<<16)
+	for _, m := range []queue.Message{
+		{Body: "x", Group: long}, {Body: "x", Attributes: map[string]queue.Attribute{long: {DataType: "String", String: "x"}}},
+		{Body: "x", Attributes: map[string]queue.Attribute{"a": {DataType: long, String: "x"}}},
+	} {
+		if errs := sqs.New(&faulty{}, url, sqs.Options{}).Send(t.Context(), []queue.Message{m}); !errors.Is(errs[0], sqs.ErrInvalid) || len(errs[0].Error()) > 400 {
+			t.Errorf("error of %d bytes", len(errs[0].Error()))
+		}
 	}
 }
 
@@ -230,6 +314,19 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		}
 		if api.peak != 3 || time.Since(start) != 3*time.Second {
 			t.Errorf("%d calls at a time, %v", api.peak, time.Since(start))
+		}
+		var changes []queue.Visibility
+		for i := range 90 {
+			changes = append(changes, queue.Visibility{Receipt: fmt.Sprint(i)})
+		}
+		api, start = &faulty{block: time.Second}, time.Now()
+		for i, err := range sqs.New(api, url, sqs.Options{Concurrency: 3}).ChangeVisibility(t.Context(), changes) {
+			if err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		if api.peak != 3 || time.Since(start) != 3*time.Second {
+			t.Errorf("%d changes at a time, %v", api.peak, time.Since(start))
 		}
 	})
 }
@@ -253,6 +350,20 @@ func TestCancelledContextEndsSend(t *testing.T) {
 			t.Errorf("no time for a repetition: %v after %d calls", errs, len(api.sends))
 		}
 	})
+}
+
+func TestEndedContextMakesNoCall(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	api := &faulty{}
+	for i, err := range sqs.New(api, url, sqs.Options{}).Send(ctx, numbered(15)) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if len(api.sends) != 0 {
+		t.Errorf("%d calls", len(api.sends))
+	}
 }
 
 func TestNothingToSendMakesNoCall(t *testing.T) {
@@ -323,6 +434,32 @@ func TestChangeVisibility(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What fits a call to the byte is one call.
+func TestExactlyFullCall(t *testing.T) {
+	for _, target := range []string{url, fifoURL} {
+		for last, want := range map[int]int{queue.MaxBytes / 2: 1, queue.MaxBytes/2 + 1: 2} {
+			api := &faulty{}
+			sqs.New(api, target, sqs.Options{Concurrency: 1}).Send(t.Context(), []queue.Message{{Body: filler[:queue.MaxBytes/2], Group: "g"}, {Body: filler[:last], Group: "g"}})
+			if len(api.sends) != want {
+				t.Errorf("%s: %d calls for %d bytes, want %d", target, len(api.sends), queue.MaxBytes/2+last, want)
+			}
+		}
+	}
+}
+
+// A call has room for bytes when it has none for entries any more.
+func TestSmallMessagesBesideAFullCall(t *testing.T) {
+	api := &faulty{}
+	sqs.New(api, url, sqs.Options{Concurrency: 1}).Send(t.Context(), append(numbered(15), queue.Message{Body: filler}))
+	var calls []int
+	for _, entries := range api.sends {
+		calls = append(calls, len(entries))
+	}
+	if !slices.Equal(calls, []int{1, 10, 5}) {
+		t.Errorf("calls of %v entries", calls)
+	}
 }
 
 // Every call keeps the limits, every message is in exactly one, and there are not many more calls than needed.
