@@ -83,8 +83,8 @@ deploy: synth ## Deploy the stack (STAGE=dev or prod; needs Node and AWS credent
 	$(CDK) deploy --app cdk.out
 
 .PHONY: destroy
-destroy: ## Delete the stack (STAGE=dev; prod refuses)
-	$(CDK) destroy -c stage=$(or $(STAGE),dev)
+destroy: build ## Delete the stack (STAGE=dev; prod refuses; ARGS as for its deployment)
+	$(CDK) destroy -c stage=$(or $(STAGE),dev) $(ARGS)
 
 .PHONY: smoke
 smoke: ## Prove a deployed stack with events of its own (STAGE=dev or prod, ARGS="-prod-too"; needs AWS credentials)

@@ -22,7 +22,7 @@ func read(context func(key string) any) (id string, props stack.Props, err error
 	profile := topology.Profile(r.word("profile", string(topology.LowLatency)))
 	id = r.word("name", "waybill-"+string(stage))
 	if !stackName.MatchString(id) {
-		r.add("context name: %q: begin with a letter and go on with letters, digits and hyphens, at most 128 characters", id)
+		r.add("context name: %q: begin with a letter and go on with letters, digits and hyphens, at most 80 characters, because names of alarms and more begin with it", id)
 	}
 	props = stack.Props{Stage: stage, Topology: topology.New(profile)}
 	if stage == stack.Dev || stage == stack.Prod { // any other is reported by the stack
@@ -35,8 +35,8 @@ func read(context func(key string) any) (id string, props stack.Props, err error
 	return id, props, errors.Join(r.problems...)
 }
 
-// stackName is what CloudFormation accepts.
-var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
+// stackName is what CloudFormation accepts, and of its length what leaves room in names that begin with it.
+var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,79}$`)
 
 type reader struct {
 	context  func(key string) any

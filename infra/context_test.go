@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
@@ -85,6 +86,9 @@ func TestContextIsRefusedAsAWhole(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
+	}
+	if _, _, err := read(decode(t, fmt.Sprintf(`{"name": "a%080d"}`, 0))); err == nil || !strings.Contains(err.Error(), "at most 80 characters") {
+		t.Errorf("a name that leaves no room for what is named after the stack: %v", err)
 	}
 	if _, _, err := read(decode(t, `{"stage": "prod", "prod": "all of it"}`)); err == nil || !strings.Contains(err.Error(), "context prod: is all of it: write an object") {
 		t.Errorf("options that are no object: %v", err)

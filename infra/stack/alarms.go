@@ -70,7 +70,7 @@ func (b *builder) addAlarms() {
 			AlarmActions:     &[]any{topic},
 			OkActions:        &[]any{topic},
 		})
-		names = append(names, name)
+		names = append(names, composite.Ref()) // and not the name, so that a mute rule waits for its pages
 		b.pages = append(b.pages, composite.AttrArn())
 	}
 	b.addMutes(scope, names)

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,7 +74,7 @@ func (c contract) alarmResources() document {
 		}
 		rules[page.Name] = c.rule(page.Name)
 		name := "waybill-" + string(page.Name)
-		names = append(names, name)
+		names = append(names, ref("alarms/page-"+string(page.Name)))
 		all["alarms/page-"+string(page.Name)] = resource("AWS::CloudWatch::CompositeAlarm", document{
 			"AlarmName": name, "AlarmDescription": page.Means + " What to do: " + books + string(page.Name) + ".md",
 			"AlarmRule": join(rules[page.Name]...), "AlarmActions": []any{ref(topicID)}, "OKActions": []any{ref(topicID)},
@@ -242,14 +243,14 @@ func (c contract) topicResources() document {
 		}, publish),
 	})
 	for protocol, endpoints := range map[string][]string{"email": c.Alarms.Email, "https": c.Alarms.HTTPS} {
-		for i, endpoint := range endpoints {
-			all[fmt.Sprintf("alarms/%s-%d", protocol, i+1)] = resource("AWS::SNS::Subscription", document{
+		for _, endpoint := range endpoints {
+			all[fmt.Sprintf("alarms/%s-%.4x", protocol, sha256.Sum256([]byte(endpoint)))] = resource("AWS::SNS::Subscription", document{
 				"TopicArn": ref(topicID), "Protocol": protocol, "Endpoint": endpoint,
 			})
 		}
 	}
-	for i, channel := range c.Alarms.Slack {
-		id := fmt.Sprintf("slack-%d", i+1)
+	for _, channel := range c.Alarms.Slack {
+		id := "slack-" + channel.Channel
 		all["alarms/"+id] = resource("AWS::Chatbot::SlackChannelConfiguration", document{
 			"ConfigurationName": "waybill-" + id, "IamRoleArn": arn("alarms/slack-role/Resource"),
 			"SlackWorkspaceId": channel.Workspace, "SlackChannelId": channel.Channel, "SnsTopicArns": []any{ref(topicID)},

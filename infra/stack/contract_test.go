@@ -154,13 +154,25 @@ func (c contract) queueStatements(name topology.QueueName) []any {
 	if rules := c.Senders.Rules; rules != nil {
 		allow(document{"Service": "events.amazonaws.com"}, document{"ArnEquals": document{"aws:SourceArn": rules}})
 	}
+	buckets := map[string][]any{}
 	for _, bucket := range c.Senders.Buckets {
+		buckets[bucket.Account] = append(buckets[bucket.Account], bucket.ARN)
+	}
+	for _, owner := range slices.Sorted(maps.Keys(buckets)) {
 		allow(document{"Service": "s3.amazonaws.com"}, document{
-			"ArnEquals": document{"aws:SourceArn": bucket.ARN}, "StringEquals": document{"aws:SourceAccount": bucket.Account},
+			"ArnEquals": document{"aws:SourceArn": buckets[owner]}, "StringEquals": document{"aws:SourceAccount": owner},
 		})
 	}
+	if c.Senders.Accounts != nil {
+		allow(document{"AWS": c.roots()}, nil)
+	}
+	return all
+}
+
+// roots are the accounts that may send.
+func (c contract) roots() (all []any) {
 	for _, account := range c.Senders.Accounts {
-		allow(document{"AWS": root(account)}, nil)
+		all = append(all, root(account))
 	}
 	return all
 }
@@ -194,7 +206,7 @@ func (c contract) tableResource(table topology.Table) document {
 				target = p.Utilization
 			}
 			return document{
-				"MinCapacity": r.Min, "MaxCapacity": r.Max, "TargetTrackingScalingPolicyConfiguration": document{"TargetValue": target},
+				"MinCapacity": r.Min, "MaxCapacity": r.Max, "SeedCapacity": r.Max, "TargetTrackingScalingPolicyConfiguration": document{"TargetValue": target},
 			}
 		}
 		properties["BillingMode"] = "PROVISIONED"
@@ -208,7 +220,11 @@ func (c contract) tableResource(table topology.Table) document {
 		properties["SSESpecification"] = document{"SSEEnabled": true, "SSEType": "KMS"}
 		replica["SSESpecification"] = document{"KMSMasterKeyId": arn(keyID)}
 	}
-	return c.kept(resource("AWS::DynamoDB::GlobalTable", properties))
+	r := c.kept(resource("AWS::DynamoDB::GlobalTable", properties))
+	if c.prod {
+		r["DeletionPolicy"] = "Retain" // it refuses to be deleted, so that with RetainExceptOnCreate no creation could be rolled back
+	}
+	return r
 }
 
 const keyID = "key/Resource"
@@ -232,8 +248,8 @@ func (c contract) keyResource() document {
 			send(document{"Service": service + ".amazonaws.com"})
 		}
 	}
-	for _, account := range c.Senders.Accounts {
-		send(document{"AWS": root(account)})
+	if c.Senders.Accounts != nil {
+		send(document{"AWS": c.roots()})
 	}
 	if c.tells() {
 		statements = append(statements, publishing("kms:Decrypt", "kms:GenerateDataKey*"))

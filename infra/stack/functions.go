@@ -2,6 +2,7 @@ package stack
 
 import (
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"strings"
 
@@ -117,13 +118,18 @@ func (b *builder) environment(f topology.Function) *map[string]*string {
 		values[topology.TenantVariable] = jsii.String(b.props.Tenant)
 	}
 	if len(b.props.EgressAllow) > 0 && callsDestinations(f) {
-		var ranges []string
-		for _, prefix := range b.props.EgressAllow {
-			ranges = append(ranges, prefix.String())
-		}
-		values[topology.EgressAllowVariable] = jsii.String(strings.Join(ranges, ","))
+		values[topology.EgressAllowVariable] = jsii.String(egressText(b.props.EgressAllow))
 	}
 	return &values
+}
+
+// egressText is how a function is told the ranges.
+func egressText(ranges []netip.Prefix) string {
+	texts := make([]string, len(ranges))
+	for i, prefix := range ranges {
+		texts[i] = prefix.String()
+	}
+	return strings.Join(texts, ",")
 }
 
 // settable are the variables of a function that builder.environment always gives a value.

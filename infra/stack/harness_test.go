@@ -140,10 +140,12 @@ const (
 
 func senders() stack.Senders {
 	return stack.Senders{
-		Topics:   []string{"arn:aws:sns:eu-west-1:123456789012:orders", "arn:aws:sns:eu-west-1:210987654321:refunds"},
-		Rules:    []string{"arn:aws:events:eu-west-1:123456789012:rule/orders"},
-		Buckets:  []stack.Bucket{{ARN: "arn:aws:s3:::invoices", Account: "123456789012"}, {ARN: "arn:aws:s3:::receipts", Account: "210987654321"}},
-		Accounts: []string{"210987654321"},
+		Topics: []string{"arn:aws:sns:eu-west-1:123456789012:orders", "arn:aws:sns:eu-west-1:210987654321:refunds"},
+		Rules:  []string{"arn:aws:events:eu-west-1:123456789012:rule/orders"},
+		Buckets: []stack.Bucket{
+			{ARN: "arn:aws:s3:::invoices", Account: "123456789012"}, {ARN: "arn:aws:s3:::receipts", Account: "210987654321"}, {ARN: "arn:aws:s3:::orders", Account: "123456789012"},
+		},
+		Accounts: []string{"210987654321", "345678901234"},
 	}
 }
 

@@ -53,7 +53,7 @@ func (b *builder) addKey() {
 	}), nil)
 	for _, s := range b.senders() {
 		b.key.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
-			Principals: &[]awsiam.IPrincipal{s.principal},
+			Principals: &s.principals,
 			Actions:    actions(keySend[:]),
 			Resources:  jsii.Strings("*"),
 			// Who may send to which queue is the queue's policy to say. Here it is enough that it is a queue of this account, which SQS tells;

@@ -1,15 +1,18 @@
 package stack
 
 import (
+	"slices"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
-// sender is someone who may put messages on the ingress queue, on the conditions that every message of his meets.
+// sender is someone who may put messages on the ingress queue, or several of a kind, on the conditions that every message of theirs meets. Each is a statement of the
+// queue's policy, in which SQS allows few statements and fewer conditions.
 type sender struct {
-	principal  awsiam.IPrincipal
+	principals []awsiam.IPrincipal
 	conditions *map[string]any // nil: none
 }
 
@@ -20,21 +23,50 @@ func (b *builder) senders() []sender {
 	s := b.props.Senders
 	var all []sender
 	if len(s.Topics) > 0 {
-		all = append(all, sender{b.service("sns.amazonaws.com"), sources(s.Topics)})
+		all = append(all, sender{b.services("sns.amazonaws.com"), sources(s.Topics)})
 	}
 	if len(s.Rules) > 0 {
-		all = append(all, sender{b.service("events.amazonaws.com"), sources(s.Rules)})
+		all = append(all, sender{b.services("events.amazonaws.com"), sources(s.Rules)})
 	}
-	for _, bucket := range s.Buckets {
-		all = append(all, sender{b.service("s3.amazonaws.com"), &map[string]any{
-			"ArnEquals":    map[string]any{"aws:SourceArn": bucket.ARN},
-			"StringEquals": map[string]any{"aws:SourceAccount": bucket.Account},
-		}})
+	for _, owner := range s.owners() {
+		conditions := sources(s.bucketsOf(owner))
+		(*conditions)["StringEquals"] = map[string]any{"aws:SourceAccount": owner}
+		all = append(all, sender{b.services("s3.amazonaws.com"), conditions})
 	}
-	for _, account := range s.Accounts {
-		all = append(all, sender{awsiam.NewAccountPrincipal(account), nil})
+	if len(s.Accounts) > 0 {
+		var principals []awsiam.IPrincipal
+		for _, account := range s.Accounts {
+			principals = append(principals, awsiam.NewAccountPrincipal(account))
+		}
+		all = append(all, sender{principals, nil})
 	}
 	return all
+}
+
+// owners are the accounts that own the buckets, each once.
+func (s Senders) owners() []string {
+	var owners []string
+	for _, bucket := range s.Buckets {
+		if !slices.Contains(owners, bucket.Account) {
+			owners = append(owners, bucket.Account)
+		}
+	}
+	return owners
+}
+
+// bucketsOf are the ARNs of an owner's buckets.
+func (s Senders) bucketsOf(owner string) []string {
+	var arns []string
+	for _, bucket := range s.Buckets {
+		if bucket.Account == owner {
+			arns = append(arns, bucket.ARN)
+		}
+	}
+	return arns
+}
+
+func (b *builder) services(name string) []awsiam.IPrincipal {
+	return []awsiam.IPrincipal{b.service(name)}
 }
 
 func sources(arns []string) *map[string]any {
@@ -49,7 +81,7 @@ func (b *builder) allowSenders() {
 	}
 	for _, s := range b.senders() {
 		queue.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
-			Principals: &[]awsiam.IPrincipal{s.principal},
+			Principals: &s.principals,
 			Actions:    jsii.Strings(string(topology.SendMessage)),
 			Resources:  &[]*string{queue.QueueArn()},
 			Conditions: s.conditions,

@@ -96,7 +96,7 @@ type builder struct {
 	alarms      []*string
 }
 
-// removal says what becomes of a resource that holds something when it leaves the stack. A creation that fails leaves nothing behind.
+// removal says what becomes of a resource that holds something when it leaves the stack. A creation that fails leaves nothing behind but protected tables.
 func (b *builder) removal() awscdk.RemovalPolicy {
 	if b.set.keep {
 		return awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE

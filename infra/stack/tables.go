@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsdynamodb"
 	"github.com/aws/jsii-runtime-go"
 
@@ -21,7 +22,7 @@ func (b *builder) addTable(t topology.Table, options TableOptions) {
 			PointInTimeRecoveryEnabled: jsii.Bool(true),
 		},
 		DeletionProtection: jsii.Bool(b.set.protect),
-		RemovalPolicy:      b.removal(),
+		RemovalPolicy:      b.tableRemoval(),
 	}
 	if t.Sort.Name != "" {
 		props.SortKey = attribute(t.Sort)
@@ -45,6 +46,14 @@ func (b *builder) addTable(t topology.Table, options TableOptions) {
 	b.output(topology.Output(t.Name.NameVariable()), table.TableName(), "Name of table "+string(t.Name))
 }
 
+// tableRemoval keeps a protected table also when its creation is taken back: it would refuse to be deleted, and the rollback of the stack would end there.
+func (b *builder) tableRemoval() awscdk.RemovalPolicy {
+	if b.set.protect {
+		return awscdk.RemovalPolicy_RETAIN
+	}
+	return b.removal()
+}
+
 func billing(p *Provisioned) awsdynamodb.Billing {
 	if p == nil {
 		return awsdynamodb.Billing_OnDemand(nil)
@@ -54,9 +63,11 @@ func billing(p *Provisioned) awsdynamodb.Billing {
 	})
 }
 
+// capacity follows the load. A table on demand cannot be switched to it without a number to begin with, and that is the largest: how much is used is not known here,
+// and within the hour scaling gives back what is not.
 func capacity(r Range, utilization int) awsdynamodb.Capacity {
 	return awsdynamodb.Capacity_Autoscaled(&awsdynamodb.AutoscaledCapacityOptions{
-		MinCapacity: jsii.Number(r.Min), MaxCapacity: jsii.Number(r.Max), TargetUtilizationPercent: jsii.Number(utilization),
+		MinCapacity: jsii.Number(r.Min), MaxCapacity: jsii.Number(r.Max), SeedCapacity: jsii.Number(r.Max), TargetUtilizationPercent: jsii.Number(utilization),
 	})
 }
 

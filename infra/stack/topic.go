@@ -1,7 +1,8 @@
 package stack
 
 import (
-	"fmt"
+	"crypto/sha256"
+	"encoding/hex"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awschatbot"
@@ -43,8 +44,8 @@ func (b *builder) addTopic(scope constructs.Construct) *string {
 		Principals: &[]awsiam.IPrincipal{cloudwatch}, Actions: jsii.Strings("sns:Publish"), Resources: &[]*string{topic.TopicArn()}, Conditions: conditions,
 	}))
 	subscribe := func(protocol string, endpoints []string) {
-		for i, endpoint := range endpoints {
-			awssns.NewCfnSubscription(scope, jsii.String(fmt.Sprintf("%s-%d", protocol, i+1)), &awssns.CfnSubscriptionProps{
+		for _, endpoint := range endpoints {
+			awssns.NewCfnSubscription(scope, jsii.String(protocol+"-"+digest(endpoint)), &awssns.CfnSubscriptionProps{
 				TopicArn: topic.TopicArn(), Protocol: jsii.String(protocol), Endpoint: jsii.String(endpoint),
 			})
 		}
@@ -56,6 +57,13 @@ func (b *builder) addTopic(scope constructs.Construct) *string {
 	return topic.TopicArn()
 }
 
+// digest tells endpoints apart in logical ids, where a place in a list would not do: once the first of the list is gone, CloudFormation would subscribe the second
+// anew, which SNS takes for the subscription that is there, and then end it as the one that is listed no more.
+func digest(endpoint string) string {
+	sum := sha256.Sum256([]byte(endpoint))
+	return hex.EncodeToString(sum[:4])
+}
+
 // addSlack puts pages into channels of Slack. The role has no permissions: a page says all that is needed, and what people ask for in a
 // channel is nobody's to do with this stack's role.
 func (b *builder) addSlack(scope constructs.Construct, topic awssns.Topic) {
@@ -64,8 +72,8 @@ func (b *builder) addSlack(scope constructs.Construct, topic awssns.Topic) {
 		return
 	}
 	role := awsiam.NewRole(scope, jsii.String("slack-role"), &awsiam.RoleProps{AssumedBy: b.service("chatbot.amazonaws.com")})
-	for i, c := range channels {
-		id := fmt.Sprintf("slack-%d", i+1)
+	for _, c := range channels {
+		id := "slack-" + c.Channel
 		awschatbot.NewCfnSlackChannelConfiguration(scope, jsii.String(id), &awschatbot.CfnSlackChannelConfigurationProps{
 			ConfigurationName: b.named(id),
 			IamRoleArn:        role.RoleArn(),

@@ -142,7 +142,14 @@ func (v *violations) tenant(p Props) {
 	}
 }
 
+// maxEgressBytes leaves the other variables of a function, of which Lambda takes 4 KB altogether, what they need.
+const maxEgressBytes = 1024
+
 func (v *violations) egress(p Props) {
+	if text := egressText(p.EgressAllow); len(text) > maxEgressBytes {
+		v.add("egressAllow: %d ranges make %d bytes, at most %d, because Lambda bounds what a function is told by its environment: allow fewer and wider ranges",
+			len(p.EgressAllow), len(text), maxEgressBytes)
+	}
 	forbidden := [...]struct{ prefix, holds string }{
 		{"127.0.0.0/8", "the runtime of Lambda"}, {"::1/128", "the runtime of Lambda"},
 		{"169.254.0.0/16", "AWS's own services beside the function"}, {"fe80::/10", "AWS's own services beside the function"},
@@ -210,6 +217,53 @@ func (v *violations) senders(p Props) {
 	v.each("senders.buckets, account", accounts, accountForm, "123456789012, the owner of the bucket")
 	if _, ok := p.Topology.Queue(topology.Ingress); !ok && s.any() {
 		v.add("senders: the topology has no queue %s that they could send to: name no senders", topology.Ingress)
+	}
+	v.senderPolicy(s)
+}
+
+// Bounds of the policy of a queue.
+// Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-policies.html
+const (
+	maxPolicyBytes      = 8_192
+	maxPolicyConditions = 10
+	maxPolicyPrincipals = 50
+
+	statementBytes = 350 // of one without what it lists: its words, and the ARN of the queue
+	rootBytes      = 45  // of an account as a principal
+)
+
+// senderPolicy holds that the policy of the ingress queue stays within them. The first statement is the one that refuses what does not come by TLS.
+func (v *violations) senderPolicy(s Senders) {
+	bytes, conditions, principals := statementBytes, 1, 1
+	statement := func(listed []string, keys, callers int) {
+		bytes, conditions, principals = bytes+statementBytes, conditions+keys, principals+callers
+		for _, entry := range listed {
+			bytes += len(entry) + len(`"",`)
+		}
+	}
+	if len(s.Topics) > 0 {
+		statement(s.Topics, 1, 1)
+	}
+	if len(s.Rules) > 0 {
+		statement(s.Rules, 1, 1)
+	}
+	for _, owner := range s.owners() {
+		statement(s.bucketsOf(owner), 2, 1)
+	}
+	if n := len(s.Accounts); n > 0 {
+		statement(nil, 0, n)
+		bytes += n * rootBytes
+	}
+	if conditions > maxPolicyConditions {
+		v.add("senders.buckets: are of %d accounts, which takes %d conditions in the policy of the queue, at most %d: let the buckets of some of them notify a topic, "+
+			"and name that one", len(s.owners()), conditions, maxPolicyConditions)
+	}
+	if principals > maxPolicyPrincipals {
+		v.add("senders.accounts: %d accounts and the services make %d principals in the policy of the queue, at most %d: let some of them publish to a topic, and name "+
+			"that one", len(s.Accounts), principals, maxPolicyPrincipals)
+	}
+	if bytes > maxPolicyBytes {
+		v.add("senders: all of them make about %d bytes in the policy of the queue, at most %d: let some of them publish to a topic, and name that one", bytes, maxPolicyBytes)
 	}
 }
 
