@@ -3,7 +3,7 @@
 ARGS ?=
 GOLANGCI_VERSION := v2.14.0
 BIN := $(CURDIR)/.bin
-CDK := npx --yes aws-cdk@2.1148.1
+CDK := npx --yes --prefer-offline aws-cdk@2.1148.1
 
 .DEFAULT_GOAL := help
 
@@ -71,7 +71,7 @@ build: ## Build the functions for Lambda into dist/ and print their sizes (repro
 	@go run ./scripts/artifacts dist
 
 .PHONY: synth
-synth: build ## Synthesise template and code into cdk.out (needs Node; STAGE=prod, DESTINATIONS=FILE, ARGS="-c profile=high-volume")
+synth: build ## Synthesise template and code into cdk.out (needs Node; STAGE=dev or prod, DESTINATIONS=FILE, ARGS="-c alarmEmail=…")
 	$(CDK) synth --quiet $(if $(STAGE),-c stage=$(STAGE)) $(if $(DESTINATIONS),-c destinations=$(abspath $(DESTINATIONS))) $(ARGS)
 
 .PHONY: diff
@@ -79,7 +79,7 @@ diff: synth ## Show what a deployment would change (needs Node and AWS credentia
 	$(CDK) diff --app cdk.out
 
 .PHONY: deploy
-deploy: synth ## Deploy the stack (STAGE=dev or prod; needs Node and AWS credentials)
+deploy: synth ## Deploy the stack (STAGE, DESTINATIONS and ARGS as for synth; needs Node and AWS credentials)
 	$(CDK) deploy --app cdk.out
 
 .PHONY: destroy

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/waybillhq/waybill/infra/stack"
 	"github.com/waybillhq/waybill/shared/topology"
@@ -33,6 +35,26 @@ func read(context func(key string) any) (id string, props stack.Props, err error
 		props.Alarms.Email = append(props.Alarms.Email, email)
 	}
 	return id, props, errors.Join(r.problems...)
+}
+
+// settings are the keys that read asks for.
+func settings() []string {
+	return []string{"stage", "profile", "name", "destinations", "alarmEmail", string(stack.Dev), string(stack.Prod)}
+}
+
+// plainWord is how a setting of ours looks. CDK's own keys and those of its caches have other characters too.
+var plainWord = regexp.MustCompile(`^[A-Za-z]+$`)
+
+// unknown reports keys that look like settings and are none, as in -c destination=FILE: CDK itself says nothing about them.
+func unknown(context any) error {
+	all, _ := context.(map[string]any)
+	var r reader
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if plainWord.MatchString(key) && !slices.Contains(settings(), key) {
+			r.add("context %s: there is no such setting: write one of %q", key, settings())
+		}
+	}
+	return errors.Join(r.problems...)
 }
 
 // stackName is what CloudFormation accepts, and of its length what leaves room in names that begin with it.
@@ -81,7 +103,22 @@ func (r *reader) options(key string, options *stack.Options) {
 		decoder := json.NewDecoder(bytes.NewReader(text))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(options); err != nil {
-			r.add("context %s.%s: %w: see the table of options in infra/README.md", key, name, err)
+			r.add("context %s.%s: %s: see the table of options in infra/README.md", key, name, plainly(err))
 		}
 	}
+}
+
+// plainly says what the decoder complains about without Go's types.
+func plainly(err error) string {
+	var mistyped *json.UnmarshalTypeError
+	if !errors.As(err, &mistyped) {
+		return strings.TrimPrefix(err.Error(), "json: ")
+	}
+	want := map[reflect.Kind]string{
+		reflect.Bool: "true or false", reflect.String: "a text", reflect.Slice: "a list", reflect.Struct: "an object", reflect.Map: "an object",
+	}[mistyped.Type.Kind()]
+	if want == "" {
+		want = "a whole number"
+	}
+	return fmt.Sprintf("%s is a JSON %s, write %s", mistyped.Field, mistyped.Value, want)
 }

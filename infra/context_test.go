@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -73,15 +74,18 @@ func TestContextMaySayNothing(t *testing.T) {
 func TestContextIsRefusedAsAWhole(t *testing.T) {
 	_, _, err := read(decode(t, `{
 		"stage": "dev", "profile": 1, "name": "1st", "destinations": ["a"],
-		"dev": {"tenants": "acme", "logDays": "14", "egressAllow": ["anywhere"], "logLevel": "loud", "network": {"cidr": "10.0.0.0/24", "nat": 1}}
+		"dev": {"tenants": "acme", "logDays": "14", "egressAllow": ["anywhere"], "logLevel": "loud", "network": {"cidr": "10.0.0.0/24", "nat": 1},
+			"canary": "yes", "alarms": {"email": "me@example.com"}, "senders": {"buckets": ["invoices"]}}
 	}`))
 	if err == nil {
 		t.Fatal("what makes no sense was accepted")
 	}
 	for _, want := range []string{
 		"context profile: is 1: write a text, as in -c profile=low-latency", `context name: "1st": begin with a letter`, "context destinations: is [a]: write a text",
-		`context dev.tenants: json: unknown field "tenants"`, "context dev.logDays: json: cannot unmarshal", "context dev.egressAllow: ", "context dev.logLevel: slog: level string \"loud\"",
-		`context dev.network: json: unknown field "nat": see the table of options in infra/README.md`,
+		`context dev.tenants: unknown field "tenants"`, "context dev.logDays: logDays is a JSON string, write a whole number: see", "context dev.egressAllow: ", "context dev.logLevel: slog: level string \"loud\"",
+		"context dev.canary: canary is a JSON string, write true or false", "context dev.alarms: alarms.email is a JSON string, write a list",
+		"context dev.senders: senders.buckets is a JSON string, write an object",
+		`context dev.network: unknown field "nat": see the table of options in infra/README.md`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
@@ -93,6 +97,33 @@ func TestContextIsRefusedAsAWhole(t *testing.T) {
 	if _, _, err := read(decode(t, `{"stage": "prod", "prod": "all of it"}`)); err == nil || !strings.Contains(err.Error(), "context prod: is all of it: write an object") {
 		t.Errorf("options that are no object: %v", err)
 	}
+}
+
+// CDK takes any -c; a setting that is misspelt would deploy something else than was meant.
+func TestUnknownSettingsAreRefused(t *testing.T) {
+	var context any
+	if err := json.Unmarshal([]byte(`{"stage": "dev", "destination": "FILE", "Stage": "prod", "@aws-cdk/core:x": true, "cli-telemetry": false, "availability-zones:a": []}`),
+		&context); err != nil {
+		t.Fatal(err)
+	}
+	err := unknown(context)
+	if err == nil || strings.Count(err.Error(), "there is no such setting") != 2 || !strings.Contains(err.Error(), `context destination: there is no such setting: write one of ["stage"`) {
+		t.Error(err)
+	}
+	file, err := os.ReadFile("../cdk.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct{ Context any }
+	if err := errors.Join(json.Unmarshal(file, &config), unknown(config.Context), unknown(nil)); err != nil {
+		t.Error(err)
+	}
+	_, _, _ = read(func(key string) any {
+		if !slices.Contains(settings(), key) {
+			t.Errorf("%s is read, and would be refused as unknown", key)
+		}
+		return nil
+	})
 }
 
 // cdk.json is where an operator looks for what there is to choose.

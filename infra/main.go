@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"log"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -25,7 +26,7 @@ func run() error {
 	defer jsii.Close()
 	app := awscdk.NewApp(nil)
 	id, props, err := read(func(key string) any { return app.Node().TryGetContext(jsii.String(key)) })
-	if err != nil {
+	if err := errors.Join(err, unknown(app.Node().GetAllContext(nil))); err != nil {
 		return err
 	}
 	props.Code = code

@@ -89,7 +89,7 @@ func connect(ctx context.Context, o options, env Environment, onProgress func(re
 var regionOfURL = regexp.MustCompile(`^(?:sqs|queue)\.([a-z]{2}(?:-[a-z]+)+-\d)\.`)
 
 // LoadAWS loads the SDK's configuration from where the SDK looks for it. The region of the queue's URL counts unless
-// another is set; an endpoint on this machine needs neither region nor credentials.
+// another is set; an endpoint on this machine needs neither region nor credentials. Without them elsewhere it fails, and says what is missing.
 func LoadAWS(ctx context.Context, queueURL, endpoint string) (aws.Config, error) {
 	options := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithRetryMaxAttempts(8),
@@ -112,8 +112,16 @@ func LoadAWS(ctx context.Context, queueURL, endpoint string) (aws.Config, error)
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
 	}
+	var problems []error
 	if cfg.Region == "" {
-		return aws.Config{}, errors.New("AWS configuration: no region: set AWS_REGION")
+		problems = append(problems, errors.New("AWS configuration: no region: set AWS_REGION"))
+	}
+	// The first request would say so too, but as if what it asks for were to blame.
+	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		problems = append(problems, fmt.Errorf("AWS configuration: no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (%w)", err))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return aws.Config{}, err
 	}
 	return cfg, nil
 }

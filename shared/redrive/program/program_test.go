@@ -240,6 +240,18 @@ func (o over) Do(r *http.Request) (*http.Response, error) { return o(r) }
 
 func TestLoadAWS(t *testing.T) {
 	outside(t)
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		t.Setenv(name, "")
+	}
+	_, err := program.LoadAWS(t.Context(), "", "")
+	for _, want := range []string{"no region: set AWS_REGION", "no credentials: set AWS_PROFILE"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		t.Setenv(name, "any")
+	}
 	for name, tt := range map[string]struct{ url, endpoint, region, key string }{
 		"region of the URL": {"https://sqs.eu-central-1.amazonaws.com/1/q", "", "eu-central-1", ""},
 		"older form":        {"https://queue.us-gov-west-1.amazonaws.com/1/q", "", "us-gov-west-1", ""},
