@@ -277,13 +277,12 @@ func (d *work) judge(ctx context.Context, j *job) (ledger.Result, time.Duration)
 		return ledger.Exhausted, 0
 	case downstream.Gone:
 		d.disable(ctx, j)
-		if d.heldTooLong(&j.message) {
+	}
+	if j.unspent() {
+		if d.heldTooLong(&j.message) { // a delivery that is the probe each time passes no gate that would say so
 			j.result.Reason = reasonHeldTooLong
 			return ledger.Exhausted, 0
 		}
-		return ledger.Failed, 0
-	}
-	if j.breaker.Probe && !d.heldTooLong(&j.message) {
 		return ledger.Failed, 0
 	}
 	schedule := j.destination.Retry

@@ -194,11 +194,15 @@ func TestGoneDestinationIsDisabledAndToldOf(t *testing.T) {
 		if len(w.notices.sent) != 1 {
 			t.Fatalf("%d events", len(w.notices.sent))
 		}
+		if group := w.notices.sent[0].Group; group != deliverer.OwnTenant {
+			t.Errorf("told in the group %q", group)
+		}
 		told, err := events.Decode(events.Input{Body: w.notices.sent[0].Body, MessageID: "1", SentAt: time.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e := told.Events[0]; e.Type != deliverer.TypeDisabled || e.Subject != "crm" || e.Tenant() != deliverer.OwnTenant || !strings.Contains(string(e.Data), `"code":410`) {
+		if e := told.Events[0]; e.Type != deliverer.TypeDisabled || e.Subject != "crm" || e.Tenant() != deliverer.OwnTenant || !strings.Contains(string(e.Data), `"code":410`) ||
+			e.Time != time.Now().UTC().Format(time.RFC3339Nano) {
 			t.Errorf("event %+v", e)
 		}
 		w.directory.refuse = errDown

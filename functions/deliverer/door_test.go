@@ -23,6 +23,13 @@ func TestMissingConfigListsEveryProblem(t *testing.T) {
 			t.Errorf("%v does not name Config.%s", err, name)
 		}
 	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.cfg.SlowLane = &outbox{}
+		if _, err := deliverer.New(w.cfg); err == nil || !strings.Contains(err.Error(), "Config.Pace") {
+			t.Errorf("a slow lane without a pace: %v", err)
+		}
+	})
 }
 
 // What was held before counts no more once the destination has answered something else than 410.
