@@ -453,6 +453,20 @@ var bugs = []bug{
 		})
 	}},
 	{"changes of the destinations file overlooked", 117, func(e *environment, p *wiring.Parts) { p.Destinations = e.world.filed }},
+	{"passed on to the slow lane after the answer", 70, func(_ *environment, p *wiring.Parts) {
+		sends(p, topology.DeliveriesSlow, func(next queue.Queue, ctx context.Context, messages []queue.Message) []error {
+			go next.Send(context.WithoutCancel(ctx), messages)
+			return make([]error, len(messages))
+		})
+	}},
+	{"results written after the answer", 1, func(_ *environment, p *wiring.Parts) {
+		p.WrapLedger = func(s ledger.Store) ledger.Store {
+			return brokenLedger{Store: s, settle: func(ctx context.Context, settlements []ledger.Settlement) []error {
+				go s.Settle(context.WithoutCancel(ctx), settlements)
+				return make([]error, len(settlements))
+			}}
+		}
+	}},
 	{"open breakers let everybody pass", 10, func(_ *environment, p *wiring.Parts) { p.AWS.HTTPClient = blind{p.AWS.HTTPClient} }},
 }
 

@@ -186,7 +186,11 @@ func (w *world) gather() {
 		w.breach("a scan of the waiting room found %d strays", strays)
 	}
 	for _, a := range w.gate.all() {
-		if a.inv != nil && a.inv.Ended() && w.gate.take(a) {
+		switch {
+		case a.inv == nil || !a.inv.Ended() || !w.gate.take(a):
+		case a.env.frozen():
+			w.interrupted(a)
+		default:
 			a.err = errOver
 			close(a.turn)
 		}

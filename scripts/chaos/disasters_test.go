@@ -118,6 +118,10 @@ const (
 	refiledSchedule  = "destination gets another schedule"
 	refiledMode      = "destination changes its ledger mode"
 	refiledPattern   = "destination wants other events"
+	frozenLong       = "environment frozen for more than a minute"
+	frozenAtWork     = "environment frozen while it waits for AWS"
+	reclaimed        = "environment taken away while frozen"
+	brokenIdle       = "connection dead after a freeze"
 )
 
 // windows are what lasts, or happens once, at times that the seed draws.

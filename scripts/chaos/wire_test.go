@@ -38,10 +38,12 @@ type environment struct {
 	touched map[string]bool // deliveries that the invocation has claimed or read; the conductor's
 	working *mapping.Invocation
 
-	mu     sync.Mutex
-	rand   *rand.Rand
-	tokens int
-	blind  time.Time // when it last could not read how destinations fare
+	mu      sync.Mutex
+	frost       // guarded by mu
+	waiting int // goroutines that stand still
+	rand    *rand.Rand
+	tokens  int
+	blind   time.Time // when it last could not read how destinations fare
 
 	listener *inmem.Listener
 	serve    sync.Once
@@ -94,6 +96,7 @@ func (w *world) parts(f topology.FunctionName, p wiring.Parts) wiring.Parts {
 	w.mu.Lock()
 	w.started[f]++
 	e := &environment{world: w, function: f, number: w.started[f], touched: map[string]bool{}}
+	w.made = e
 	w.mu.Unlock()
 	e.rand = w.dice.of("environment", e.String())
 	e.listener = inmem.Listen(e.String())
@@ -125,7 +128,14 @@ func (e *environment) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		e.world.mu.Unlock()
 		go func() { _ = e.world.server.Serve(e.listener) }()
 	})
-	return e.listener.Dial(ctx)
+	c, err := e.listener.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dialled = true
+	return &line{Conn: c, env: e}, nil
 }
 
 // client carries the requests of an environment to the endpoint, each when it is its turn.
@@ -137,11 +147,13 @@ func (c client) Do(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	inv := mapping.InvocationFrom(r.Context())
-	if inv == nil || inv.Ended() {
+	if mapping.InvocationFrom(r.Context()) == nil {
 		return nil, errOver
 	}
-	c.env.inv.Store(inv)
+	inv := c.env.attend()
+	if inv == nil {
+		return nil, errOver
+	}
 	service, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	a := &ask{kind: wire, function: c.env.function, env: c.env, inv: inv, service: services[service], operation: operation, body: body}
 	a.step = stepOf(a)
@@ -149,6 +161,9 @@ func (c client) Do(r *http.Request) (*http.Response, error) {
 	err = c.env.world.gate.wait(r.Context(), a)
 	if err == nil {
 		err = a.err
+	}
+	if c.env.frozen() && c.env.attend() == nil {
+		return nil, errOver
 	}
 	if healthStep := slices.Contains(healthSteps, a.step); healthStep && (err != nil || a.response.StatusCode >= http.StatusInternalServerError || a.disturbed) {
 		c.env.blinded()

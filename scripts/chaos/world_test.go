@@ -69,6 +69,9 @@ type world struct {
 	server   *http.Server
 	began    time.Time
 
+	making sync.Mutex   // held while an environment is put together
+	made   *environment // the last one
+
 	mu         sync.Mutex
 	started    map[topology.FunctionName]int
 	listeners  []*inmem.Listener
@@ -141,7 +144,7 @@ func newWorld(t *testing.T, seed uint64, m mask, b *bug, telling bool) *world {
 		Topology: w.declared, Destinations: document, Logger: slog.New(slog.DiscardHandler), Stopped: true,
 		Queues: sqs.Options{Seed: seed + 1, OnSend: w.sent},
 		Client: func(e *awslocal.Endpoint) aws.HTTPClient { return direct{e} },
-		Parts:  w.parts, Source: w.source,
+		Parts:  w.parts, Sandbox: w.sandbox, Source: w.source,
 	}
 	if w.System, err = system.Start(context.Background(), cfg); err != nil {
 		t.Fatal(err)
@@ -600,6 +603,7 @@ func (w *world) stop() {
 	for _, f := range w.Functions {
 		f.CrashAll()
 	}
+	w.thawAll()
 	_ = w.Stop(ctx)
 	time.Sleep(20 * time.Minute) // pauses of what was crashed come to their end
 	synctest.Wait()

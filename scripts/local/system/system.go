@@ -75,6 +75,9 @@ type Config struct {
 	Client func(*awslocal.Endpoint) aws.HTTPClient
 	// Parts may change what one environment of a function is put together from; nil: nothing is. It is called for each environment.
 	Parts func(topology.FunctionName, wiring.Parts) wiring.Parts
+	// Sandbox may stand around the code of an environment of a function; nil: nothing does. It is called for each environment, and build puts its code together:
+	// as often as Sandbox likes, each time as another environment.
+	Sandbox func(name topology.FunctionName, build func() mapping.Handler) mapping.Handler
 	// Source may stand between a queue and the mapping that reads it for a function; nil: nothing does.
 	Source func(topology.FunctionName, mapping.Queue) mapping.Queue
 
@@ -427,19 +430,23 @@ func (s *System) inProcess(cfg Config, f topology.Function, parts wiring.Parts, 
 	if _, err := assemble(settings, parts); err != nil {
 		return nil, err
 	}
+	build := func() mapping.Handler {
+		parts := parts
+		if cfg.Parts != nil {
+			parts = cfg.Parts(f.Name, parts)
+		}
+		h, err := assemble(settings, parts)
+		if err != nil {
+			panic(err) // it was put together once already, with the same parts
+		}
+		return h
+	}
+	create := build
+	if cfg.Sandbox != nil {
+		create = func() mapping.Handler { return cfg.Sandbox(f.Name, build) }
+	}
 	return mapping.NewFunction(mapping.FunctionConfig{
-		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB, OnEnd: onEnd(cfg, f),
-		New: func() mapping.Handler {
-			parts := parts
-			if cfg.Parts != nil {
-				parts = cfg.Parts(f.Name, parts)
-			}
-			h, err := assemble(settings, parts)
-			if err != nil {
-				panic(err) // it was put together once already, with the same parts
-			}
-			return h
-		},
+		Name: string(f.Name), Timeout: f.Timeout, MemoryMB: f.MemoryMB, OnEnd: onEnd(cfg, f), New: create,
 		Context: func(ctx context.Context, requestID, functionARN string) context.Context {
 			return lambdacontext.NewContext(alive(ctx), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: functionARN})
 		},
