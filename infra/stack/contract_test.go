@@ -518,7 +518,7 @@ func (c contract) keyGrants(f topology.Function) document {
 				switch operation {
 				case topology.GetItem, topology.BatchGetItem, topology.Query, topology.Scan:
 				default:
-					grant(keyID, []string{"Encrypt", "ReEncrypt*", "GenerateDataKey*"}, "dynamodb")
+					grant(keyID, []string{"Encrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}, "dynamodb")
 				}
 			}
 		}

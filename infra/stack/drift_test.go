@@ -241,11 +241,28 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 			"function-router/function/Resource", func(r document) { properties(r)["ReservedConcurrentExecutions"] = 50 },
 			"ReservedConcurrentExecutions is 50, want 102",
 		},
-		"queue unencrypted":         {"AWS::SQS::Queue", func(r document) { delete(properties(r), "SqsManagedSseEnabled") }, "SqsManagedSseEnabled is missing"},
-		"queue deleted with stack":  {"AWS::SQS::Queue", func(r document) { r["DeletionPolicy"] = "Delete" }, "DeletionPolicy"},
-		"queue open to plain HTTP":  {"AWS::SQS::QueuePolicy", func(r document) { statement(r)["Effect"] = "Allow" }, "Policy/Resource.Properties.PolicyDocument.Statement"},
-		"table deleted with stack":  {"AWS::DynamoDB::GlobalTable", func(r document) { delete(r, "DeletionPolicy") }, "table-ledger/Resource.DeletionPolicy is missing"},
-		"table without backup":      {"AWS::DynamoDB::GlobalTable", func(r document) { delete(properties(r), "Replicas") }, "table-ledger/Resource.Properties.Replicas is missing"},
+		"queue unencrypted":        {"AWS::SQS::Queue", func(r document) { delete(properties(r), "SqsManagedSseEnabled") }, "SqsManagedSseEnabled is missing"},
+		"queue deleted with stack": {"AWS::SQS::Queue", func(r document) { r["DeletionPolicy"] = "Delete" }, "DeletionPolicy"},
+		"queue open to plain HTTP": {"AWS::SQS::QueuePolicy", func(r document) { statement(r)["Effect"] = "Allow" }, "Policy/Resource.Properties.PolicyDocument.Statement"},
+		"table deleted with stack": {"AWS::DynamoDB::GlobalTable", func(r document) { delete(r, "DeletionPolicy") }, "table-ledger/Resource.DeletionPolicy is missing"},
+		"table without backup":     {"AWS::DynamoDB::GlobalTable", func(r document) { delete(properties(r), "Replicas") }, "table-ledger/Resource.Properties.Replicas is missing"},
+		"table without a way back": {
+			"AWS::DynamoDB::GlobalTable", func(r document) {
+				delete(properties(r)["Replicas"].([]any)[0].(document), "PointInTimeRecoverySpecification")
+			},
+			"table-ledger/Resource.Properties.Replicas",
+		},
+		"a runtime of the past": {
+			"AWS::Lambda::Function", func(r document) { properties(r)["Runtime"] = "provided.al2" },
+			`Runtime is "provided.al2", want "provided.al2023"`,
+		},
+		"pages in plain text": {"alarms/topic/Resource", func(r document) { delete(properties(r), "KmsMasterKeyId") }, "KmsMasterKeyId is missing"},
+		"pages by plain HTTP": {
+			"alarms/topic/Policy/Resource", func(r document) { statement(r)["Effect"] = "Allow" },
+			"alarms/topic/Policy/Resource.Properties.PolicyDocument.Statement",
+		},
+		"permissions inside a role": {"AWS::IAM::Role", func(r document) { properties(r)["Policies"] = []any{} }, "role/Resource.Properties.Policies is there"},
+		"all resources but one":     {"AWS::IAM::Policy", func(r document) { statement(r)["NotResource"] = "*" }, "NotResource"},
 		"table at a fixed capacity": {"AWS::DynamoDB::GlobalTable", func(r document) { properties(r)["BillingMode"] = "PROVISIONED" }, "BillingMode"},
 		"logs for ever":             {"AWS::Logs::LogGroup", func(r document) { delete(properties(r), "RetentionInDays") }, "RetentionInDays is missing"},
 		"all actions":               {"function-deliverer/role/DefaultPolicy/Resource", func(r document) { statement(r)["Action"] = "*" }, "Allow * on function-deliverer/logs/Resource is there"},

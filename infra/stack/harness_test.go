@@ -16,6 +16,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/jsii-runtime-go"
+	"github.com/cdklabs/cdk-nag-go/cdknag/v2"
 
 	"github.com/waybillhq/waybill/infra/stack"
 	"github.com/waybillhq/waybill/shared/topology"
@@ -38,6 +39,8 @@ type synthesis struct {
 	text     []byte              // the template as CDK wrote it
 	manifest document            // what the CDK CLI is told about the stack
 	programs map[string]document // the files that a function is deployed with, by its key in the bucket
+	metadata document            // what was said of each construct while it was synthesised, by its path
+	report   document            // what CDK's own look at the template came to
 }
 
 // copy is deep, so that a test can change the template without the next one seeing it.
@@ -210,7 +213,8 @@ func larger() topology.Topology {
 	return t
 }
 
-func synth(props stack.Props) (s synthesis, err error) {
+// synth makes a template, and lets cdk-nag look at what it is made from. Changes are made to the stack before that.
+func synth(props stack.Props, changes ...func(awscdk.Stack)) (s synthesis, err error) {
 	defer func() { // CDK's refusals arrive as panics
 		if r := recover(); r != nil {
 			err = fmt.Errorf("CDK: %v", r)
@@ -233,18 +237,27 @@ func synth(props stack.Props) (s synthesis, err error) {
 		return s, err
 	}
 	app := awscdk.NewApp(&awscdk.AppProps{Outdir: jsii.String(assembly), Context: &settings})
-	if _, err := stack.New(app, "waybill", props); err != nil {
+	made, err := stack.New(app, "waybill", props)
+	if err != nil {
 		return s, err
 	}
+	for _, change := range changes {
+		change(made)
+	}
+	awscdk.Aspects_Of(app).Add(cdknag.NewAwsSolutionsChecks(&cdknag.NagPackProps{Reports: jsii.Bool(false)}), nil)
 	app.Synth(nil)
 	text, err1 := os.ReadFile(filepath.Join(assembly, "waybill.template.json"))
 	manifest, err2 := os.ReadFile(filepath.Join(assembly, "manifest.json"))
 	programs, err3 := readPrograms(assembly)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	metadata, err4 := os.ReadFile(filepath.Join(assembly, "waybill.metadata.json"))
+	report, err5 := os.ReadFile(filepath.Join(assembly, "validation-report.json"))
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return s, err
 	}
 	artifact := decode(manifest)["artifacts"].(document)["waybill"].(document)["properties"].(document)
-	return synthesis{props: props, template: decode(text), text: text, manifest: artifact, programs: programs}, nil
+	return synthesis{
+		props: props, template: decode(text), text: text, manifest: artifact, programs: programs, metadata: decode(metadata), report: decode(report),
+	}, nil
 }
 
 // cliSettings are the context that the CDK CLI would give to the app, without what is for main to read.
@@ -310,8 +323,19 @@ func readPrograms(assembly string) (map[string]document, error) {
 	return programs, nil
 }
 
-// templates returns what synthesise made. Without Node it skips the test, but not where everything must run.
+// templates returns what synthesise made.
 func templates(t *testing.T) map[string]synthesis {
+	t.Helper()
+	needsNode(t)
+	made, err := synthesise()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// needsNode skips a test where there is no Node, but not where everything must run.
+func needsNode(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -319,11 +343,6 @@ func templates(t *testing.T) map[string]synthesis {
 		}
 		t.Skip("the CDK tests need Node 22 or later on the PATH; everything else runs without")
 	}
-	made, err := synthesise()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made
 }
 
 func encode(v any) []byte {

@@ -19,7 +19,7 @@ const (
 	viaSSM            = "ssm"
 )
 
-// What each use of the key takes.
+// What each use of the key takes. What DynamoDB asks for as kms:ReEncrypt* and kms:GenerateDataKey* is spelled out for roles: each stands for two operations.
 // Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
 // Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
 // Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
@@ -27,8 +27,10 @@ var (
 	keyReceive    = [...]topology.Operation{"kms:Decrypt"}
 	keySend       = [...]topology.Operation{"kms:Decrypt", "kms:GenerateDataKey"}
 	keyReadTable  = [...]topology.Operation{"kms:Decrypt", "kms:DescribeKey"}
-	keyWriteTable = [...]topology.Operation{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"}
-	keyLog        = [...]topology.Operation{"kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"}
+	keyWriteTable = [...]topology.Operation{
+		"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext",
+	}
+	keyLog = [...]topology.Operation{"kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"}
 )
 
 // addKey adds the key of the stack, if it is to have one. Principals of the account need what their own policies say; the key's policy
