@@ -88,6 +88,7 @@ func (d *work) deliver(ctx context.Context, jobs []*job, outcomes []error) {
 	for i, j := range jobs {
 		// Until its result is finished, a record is left to SQS: an adapter that never answers loses nothing.
 		outcomes[j.record] = d.busy(j.grant.LeaseUntil, errors.New("the attempt gave no result"))
+		j.start.waits = !j.start.from.IsZero() || j.destination.Concurrency > 0
 		var spanCtx context.Context
 		spanCtx, j.span = tracing.Start(ctx, "attempt")
 		j.span.Annotate(j.facts()...)
@@ -104,13 +105,7 @@ func (d *work) deliver(ctx context.Context, jobs []*job, outcomes []error) {
 	results := make(chan result, len(jobs))
 	go func() {
 		defer close(results)
-		defer func() {
-			if p := recover(); p != nil {
-				// The type alone: the text could hold payload.
-				d.cfg.Logger.Error("adapter panicked; its unanswered attempts are left to SQS", "panic", fmt.Sprintf("%T", p))
-			}
-		}()
-		d.cfg.Adapter.Deliver(attemptCtx, attempts, func(i int, r downstream.Result) { results <- result{jobs[i], r} })
+		d.begin(attemptCtx, jobs, attempts, func(i int, r downstream.Result) { results <- result{jobs[i], r} })
 	}()
 	var ready []*job
 	flush := time.NewTimer(d.cfg.FlushAfter)

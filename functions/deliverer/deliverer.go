@@ -20,6 +20,7 @@ import (
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
 	"github.com/waybillhq/waybill/shared/ledger"
+	"github.com/waybillhq/waybill/shared/limiter"
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/pace"
 	"github.com/waybillhq/waybill/shared/queue"
@@ -69,6 +70,11 @@ type Config struct {
 	Secrets Secrets
 	// Breaker keeps deliveries from destinations that fail; nil: every delivery is tried when it is due.
 	Breaker *breaker.Breaker
+	// Limiter keeps destinations with a rate within it; nil: nobody does.
+	Limiter *limiter.Limiter
+	// Turns takes the deliveries that wait for their turn at a destination with a rate. Who works on that queue waits for calls in its invocations, which
+	// nobody else should have to. Default Deliveries.
+	Turns queue.Sender
 	// Pace learns which destinations answer slowly. nil: nobody does.
 	Pace *pace.Pace
 	// SlowLane takes deliveries to these before they are claimed, so that others do not wait behind them; it needs Pace. nil, as in the function that works
@@ -115,6 +121,9 @@ func New(cfg Config) (*Deliverer, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
+	if cfg.Turns == nil {
+		cfg.Turns = cfg.Deliveries
+	}
 	cfg.FlushAfter = cmp.Or(cfg.FlushAfter, 500*time.Millisecond)
 	cfg.Objective = cmp.Or(cfg.Objective, time.Minute)
 	cfg.LongestDelay = cmp.Or(cfg.LongestDelay, queue.MaxDelay)
@@ -143,6 +152,8 @@ type job struct {
 	breaker     breaker.Decision
 	buried      string // why it was given up without an attempt
 	passedOn    bool   // to the slow lane
+	limited     bool   // delayed, because its destination has had as many calls as it may
+	start       start  // when the attempt may begin
 }
 
 // Deliver is a batch.Func: it gives one outcome for each record, in order.
@@ -189,6 +200,7 @@ func (d *work) deliverAll(ctx context.Context, records []batch.Record) []error {
 			return err
 		})
 	}
+	due = d.limit(ctx, due, held, outcomes)
 	d.settleOutstanding(ctx, outstanding, outcomes)
 	d.sendHeld(ctx, held, outcomes)
 	d.attempt(ctx, due, outcomes)

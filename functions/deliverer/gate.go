@@ -116,8 +116,8 @@ func (d *Deliverer) bury(j *job, reason string, held *sendings) error {
 
 // sendings collects messages that must be durable before their jobs are acknowledged.
 type sendings struct {
-	deliveries, slowLane, deadLetters sendList
-	room                              roomList
+	deliveries, turns, slowLane, deadLetters sendList
+	room                                     roomList
 }
 
 // roomList is the part of sendings for the waiting room.
@@ -146,7 +146,7 @@ func (d *Deliverer) send(ctx context.Context, s *sendings, sent func(j *job, err
 	for _, part := range []struct {
 		to   queue.Sender
 		list *sendList
-	}{{d.cfg.Deliveries, &s.deliveries}, {d.cfg.SlowLane, &s.slowLane}, {d.cfg.DeadLetters, &s.deadLetters}} {
+	}{{d.cfg.Deliveries, &s.deliveries}, {d.cfg.Turns, &s.turns}, {d.cfg.SlowLane, &s.slowLane}, {d.cfg.DeadLetters, &s.deadLetters}} {
 		if len(part.list.messages) == 0 {
 			continue
 		}

@@ -68,6 +68,10 @@ func (d *Deliverer) countHeld(ctx context.Context, j *job) {
 	case j.passedOn:
 		telemetry.From(ctx).Count(telemetry.PassedOn, 1)
 		return
+	case j.limited:
+		telemetry.From(ctx).Count(telemetry.Limited, 1)
+		d.observeAge(ctx, telemetry.OldestThrottled, j)
+		return
 	case j.buried == "":
 		d.countParked(ctx, j)
 		return

@@ -75,12 +75,16 @@ func (l *lateness) answered(j *job) {
 func (l *lateness) tell(ctx context.Context) {
 	late := map[string]int{}
 	for j := range l.pending {
-		late[j.message.Destination]++
-		l.pending[j] = true
+		if j.start.longerThan(l.cfg.Pace.Patience(), l.cfg.Now()) {
+			late[j.message.Destination]++
+			l.pending[j] = true
+		}
 	}
-	if len(late) == 0 || ctx.Err() != nil { // nobody hears of what an adapter still keeps when time is over
+	if len(l.pending) == 0 || ctx.Err() != nil { // nobody hears of what an adapter still keeps when time is over
 		return
 	}
-	l.telling.Go(func() { l.cfg.Pace.Late(ctx, late) })
+	if len(late) > 0 {
+		l.telling.Go(func() { l.cfg.Pace.Late(ctx, late) })
+	}
 	l.timer.Reset(l.cfg.Pace.Patience())
 }

@@ -4,6 +4,7 @@
 package wiring
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,8 @@ import (
 	"github.com/waybillhq/waybill/shared/egress"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/ledger/dynamo"
+	"github.com/waybillhq/waybill/shared/limiter"
+	limiterdynamo "github.com/waybillhq/waybill/shared/limiter/dynamo"
 	"github.com/waybillhq/waybill/shared/pace"
 	pacedynamo "github.com/waybillhq/waybill/shared/pace/dynamo"
 	"github.com/waybillhq/waybill/shared/queue"
@@ -172,11 +175,15 @@ func delivering(cfg config.Function, p Parts) (eventFunc, error) {
 	if err != nil {
 		return nil, err
 	}
+	rates, err := rates(cfg, p)
+	if err != nil {
+		return nil, err
+	}
 	dc := deliverer.Config{
 		Destinations: destinations, Ledger: books,
 		Adapter:    observed(downstream.Mux{registry.TypeWebhook: webhook.New(webhook.Config{Dial: dial, Concurrency: cfg.Function.Source.BatchSize})}, p.OnAttempt),
 		Deliveries: queues[topology.Deliveries], DeadLetters: queues[topology.DeliveriesDeadLetter], Notices: queues[topology.Ingress],
-		Room: waitingRoom, Disabler: destinations, Secrets: keys, Breaker: health, Pace: speed, SlowLane: slowLane, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
+		Room: waitingRoom, Disabler: destinations, Secrets: keys, Breaker: health, Limiter: rates, Turns: queues[topology.DeliveriesSlow], Pace: speed, SlowLane: slowLane, Objective: limits.LatencyObjective, LongestDelay: limits.LongestDelay,
 		Headroom: limits.SettleHeadroom, LongestPark: limits.LongestPark,
 		Now: p.Now, Random: p.Random, Logger: p.Logger,
 	}
@@ -208,7 +215,7 @@ func Waker(cfg config.Function, p Parts) (lambda.Handler, error) {
 		return nil, err
 	}
 	w, err := waker.New(waker.Config{
-		Store: rows, Limits: waitingLimits(cfg), Deliveries: open(cfg, p)[topology.Deliveries], Destinations: permits{destinations, health},
+		Store: rows, Limits: waitingLimits(cfg), Deliveries: open(cfg, p)[topology.Deliveries], Destinations: permits{destinations, health, cfg.Function.Every},
 		DrainPerRun: drainPerRun,
 		Now:         p.Now, NewToken: p.Token, Random: p.Random, Logger: p.Logger,
 	})
@@ -239,11 +246,25 @@ func lanes(cfg config.Function, p Parts, queues map[topology.QueueName]queue.Que
 	return speed, queues[topology.DeliveriesSlow], nil
 }
 
+// rates keeps destinations within their rates, by rows in the registry's table. On the slow lane invocations wait for calls; elsewhere others would wait with them.
+func rates(cfg config.Function, p Parts) (*limiter.Limiter, error) {
+	store, err := limiterdynamo.New(dynamodb.NewFromConfig(p.AWS), cfg.Tables[topology.Registry])
+	if err != nil {
+		return nil, err
+	}
+	rules := limiter.Rules{ClockSkew: 2 * cfg.Topology.Limits.ClockSkew, Horizon: cfg.Topology.Limits.LongestPark / 2}
+	if cfg.Function.Source.Queue != topology.DeliveriesSlow {
+		rules.LongestWait = 100 * time.Millisecond
+	}
+	return limiter.New(limiter.Config{Store: store, Rules: rules, Now: p.Now, Random: p.Random})
+}
+
 // permits lets go of what is parked for destinations that may receive, as fast as those that have just recovered can bear. Those that do not exist any more
 // may: the deliverer makes dead letters of what they have left.
 type permits struct {
 	registry.Source
 	health *breaker.Breaker
+	every  time.Duration // from one run to the next
 }
 
 // Drain implements waker.Destinations.
@@ -256,6 +277,10 @@ func (p permits) Drain(ctx context.Context, destination string) (waker.Permit, e
 		return waker.Permit{}, nil
 	}
 	may, most := p.health.Permit(ctx, destination)
+	if d, is := set.Lookup(destination); is && d.Rate != nil { // more would only come back to wait for their turn
+		rated := int(max(p.every/d.Rate.Interval(), 1))
+		most = min(cmp.Or(most, drainPerRun), rated)
+	}
 	return waker.Permit{May: may, Most: most}, nil
 }
 

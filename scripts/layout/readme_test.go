@@ -49,12 +49,12 @@ func TestReadmeTellsTheFieldsOfADestination(t *testing.T) {
 		t.Fatal(err)
 	}
 	fields := map[string]bool{}
-	for _, of := range []string{"destination", "webhook", "retry"} {
+	for _, of := range []string{"destination", "webhook", "retry", "rate"} {
 		if len(schema.Defs[of].Properties) == 0 {
 			t.Fatalf("the schema does not define %s", of)
 		}
 		for name, field := range schema.Defs[of].Properties {
-			prefix := map[string]string{"webhook": "webhook.", "retry": "retry."}[of]
+			prefix := map[string]string{"webhook": "webhook.", "retry": "retry.", "rate": "rate."}[of]
 			fields[prefix+name] = true
 			for inner := range field.Properties {
 				fields[prefix+name+"."+inner] = true

@@ -49,6 +49,7 @@ type wire struct {
 	DueAt       int64           `json:"dueAt,omitempty"`
 	Waited      int64           `json:"waited,omitempty"` // ms
 	HeldSince   int64           `json:"heldSince,omitempty"`
+	Turn        int64           `json:"turn,omitempty"`
 	Probes      int             `json:"probes,omitempty"`
 	Outcome     *Outcome        `json:"outcome,omitempty"`
 	Event       *wireEvent      `json:"event,omitempty"`
@@ -100,6 +101,7 @@ func (m *Message) plain() ([]byte, error) {
 	w := wire{
 		V: Version, Delivery: m.Delivery, Destination: m.Destination, Epoch: m.Epoch, Attempt: m.Attempt,
 		Replay: m.Replay, NewID: m.NewID, IDEpoch: m.IDEpoch, AcceptedAt: milliseconds(m.AcceptedAt), DueAt: milliseconds(m.DueAt), HeldSince: milliseconds(m.HeldSince),
+		Turn:   milliseconds(m.Turn),
 		Waited: m.Waited.Milliseconds(), Probes: m.Probes, Outcome: m.Outcome,
 		Event: &wireEvent{ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject, DataContentType: e.DataContentType,
 			DataSchema: e.DataSchema, Time: e.Time, Extensions: e.Extensions},
@@ -250,7 +252,7 @@ func (w *wire) message() (Message, error) {
 	}
 	m := Message{
 		Delivery: w.Delivery, Destination: w.Destination, Epoch: w.Epoch, Attempt: w.Attempt, Replay: w.Replay, NewID: w.NewID, IDEpoch: w.IDEpoch,
-		AcceptedAt: instant(w.AcceptedAt), DueAt: instant(w.DueAt), HeldSince: instant(w.HeldSince), Waited: time.Duration(w.Waited) * time.Millisecond,
+		AcceptedAt: instant(w.AcceptedAt), DueAt: instant(w.DueAt), HeldSince: instant(w.HeldSince), Turn: instant(w.Turn), Waited: time.Duration(w.Waited) * time.Millisecond,
 		Probes: w.Probes, Outcome: w.Outcome,
 		Event: events.Event{ID: w.Event.ID, Source: w.Event.Source, Type: w.Event.Type, Subject: w.Event.Subject,
 			DataContentType: w.Event.DataContentType, DataSchema: w.Event.DataSchema, Time: w.Event.Time, Extensions: w.Event.Extensions},

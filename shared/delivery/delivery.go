@@ -54,6 +54,7 @@ type Message struct {
 	DueAt       time.Time     // not before; zero: at once. For waits longer than a queue's delay
 	Waited      time.Duration // scheduled waits so far: what age limits count. Time lost to our own faults is not in it
 	HeldSince   time.Time     // held since then, because its destination cannot receive; zero: not held
+	Turn        time.Time     // given to it in the queue of a destination with a limit (ms); zero: none. It is of this attempt
 	Probes      int           // attempts that found the destination disabled or not recovered: numbered like any other, but none of the schedule's
 	Outcome     *Outcome      // set: the attempt was made, only the ledger still has to learn of it
 }
@@ -88,7 +89,7 @@ func (m *Message) Successor(wait time.Duration) Message {
 	next := *m
 	next.Attempt++
 	next.Waited += wait
-	next.DueAt, next.HeldSince = time.Time{}, time.Time{}
+	next.DueAt, next.HeldSince, next.Turn = time.Time{}, time.Time{}, time.Time{}
 	next.Outcome = nil
 	return next
 }
@@ -114,7 +115,7 @@ func (m *Message) Restart() Message {
 	next.Epoch++
 	next.Attempt = 1
 	next.Waited, next.Probes = 0, 0
-	next.DueAt, next.HeldSince = time.Time{}, time.Time{}
+	next.DueAt, next.HeldSince, next.Turn = time.Time{}, time.Time{}, time.Time{}
 	next.Outcome = nil
 	return next
 }

@@ -27,7 +27,8 @@ func sampleMessages() map[string]delivery.Message {
 		Delivery: delivery.NewID("acme", "/shop/orders", "A-1001", "crm"), Destination: "crm", Epoch: 3, Attempt: 4, Replay: true, NewID: true, IDEpoch: 2,
 		Event: event, AcceptedAt: at(0), DueAt: at(7200), Waited: 95 * time.Second, HeldSince: at(60), Probes: 2,
 	}
-	text, binary, outcome := full, full, full
+	text, binary, outcome, turn := full, full, full, full
+	turn.Turn = at(7201)
 	text.Event.Data = []byte("plain, <text> \ufffe\uffff")
 	binary.Event.Data = []byte{0, 0xff, 1}
 	first := delivery.Message{
@@ -35,7 +36,7 @@ func sampleMessages() map[string]delivery.Message {
 		Event: events.Event{ID: "A-1001", Source: "/shop/orders", Type: "order.created", Data: []byte(`{"total":19.90}`)},
 	}
 	outcome.Outcome = &delivery.Outcome{Owner: "9f2c", Unclaimed: true, State: "dead", Code: 410, Reason: "http-410"}
-	return map[string]delivery.Message{"v1": full, "v1-text": text, "v1-binary": binary, "v1-first": first, "v1-outcome": outcome, "v1-zip": full}
+	return map[string]delivery.Message{"v1": full, "v1-text": text, "v1-binary": binary, "v1-first": first, "v1-outcome": outcome, "v1-zip": full, "v1-turn": turn}
 }
 
 // What lies on a queue when a release begins was written by the one before it. Its messages read as what they meant then, and whatever this release

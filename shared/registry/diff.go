@@ -59,6 +59,8 @@ func differences(a, b *Destination) []string {
 	fields = append(fields, webhookDifferences(a.Webhook, b.Webhook)...)
 	compare("pattern", canonical(a.patternText) == canonical(b.patternText))
 	compare("retry", slices.Equal(a.Retry.Waits(), b.Retry.Waits()) && a.Retry.MaxAge() == b.Retry.MaxAge())
+	compare("rate", a.Rate == b.Rate || a.Rate != nil && b.Rate != nil && *a.Rate == *b.Rate)
+	compare("concurrency", a.Concurrency == b.Concurrency)
 	compare("ledger", a.Ledger == b.Ledger)
 	compare("reject", slices.Equal(a.Reject, b.Reject))
 	return fields

@@ -48,10 +48,14 @@ func TestDiff(t *testing.T) {
 		"retry":                   {file(plain), file(with("retry", `{"schedule": ["5s"]}`)), changed("retry")},
 		"age":                     {file(with("retry", exponential(``))), file(with("retry", exponential(`, "maxAge": "24h"`))), changed("retry")},
 		"same waits":              {file(with("retry", `{"schedule": ["1s", "2s"]}`)), file(with("retry", exponential(``))), nil},
+		"rate":                    {file(plain), file(with("rate", `{"limit": 5}`)), changed("rate")},
+		"burst":                   {file(with("rate", `{"limit": 5}`)), file(with("rate", `{"limit": 5, "burst": 2}`)), changed("rate")},
+		"same rate":               {file(with("rate", `{"limit": 50}`)), file(with("rate", `{"limit": 50, "per": "1s", "burst": 5}`)), nil},
+		"concurrency":             {file(with("concurrency", `5`)), file(plain), changed("concurrency")},
 		"ledger":                  {file(plain), file(with("ledger", `"relaxed"`)), changed("ledger")},
 		"reject":                  {file(plain), file(with("reject", `[]`)), changed("reject")},
 		"defaults written out":    {file(plain), file(with("ledger", `"strict", "reject": [505, 400, 405, 411, 413, 414, 415, 422, 431, 501]`)), nil},
-		"several, in their order": {file(plain), full, changed("webhook.url", "webhook.secrets", "webhook.headers.authorization", "webhook.headers.x-team", "webhook.timeout", "pattern", "retry", "ledger", "reject")},
+		"several, in their order": {file(plain), full, changed("webhook.url", "webhook.secrets", "webhook.headers.authorization", "webhook.headers.x-team", "webhook.timeout", "pattern", "retry", "rate", "concurrency", "ledger", "reject")},
 	} {
 		changes := registry.Diff(parseInline(t, test.from), parseInline(t, test.to))
 		if len(changes) != len(test.want) || len(changes) > 0 && !reflect.DeepEqual(changes, test.want) {

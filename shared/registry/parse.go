@@ -24,6 +24,10 @@ const (
 	MaxSecrets      = 4
 	MinTimeout      = time.Second
 	MaxTimeout      = 30 * time.Second
+	MaxRate         = 10_000 // of Rate.Limit and Rate.Burst
+	MinPer          = time.Second
+	MaxPer          = 24 * time.Hour
+	MaxConcurrency  = 100 // as many as a batch can have deliveries
 
 	maxDepth = 64 // of objects and arrays inside each other; patterns have a bound of their own
 )
@@ -46,12 +50,15 @@ type Options struct {
 //	  "webhook": {"url": "https://…", "secrets": ["arn:aws:secretsmanager:…"], "headers": {"x-team": "crm"}, "timeout": "15s"},
 //	  "pattern": {"type": [{"prefix": "order."}]},
 //	  "retry": {"schedule": ["1s", "5s", "1m"]},
+//	  "rate": {"limit": 50, "per": "1s", "burst": 10},
+//	  "concurrency": 4,
 //	  "ledger": "strict",
 //	  "reject": [400, 422]}]}
 //
 // id, tenant, type and webhook with url and secrets are required. Without a pattern a destination receives every event
 // of its tenant. retry holds a schedule or {"exponential": {"initial": "5s", "factor": 2, "cap": "1h", "attempts": 10,
-// "maxAge": "24h"}}, of which maxAge may be left out. reject replaces DefaultReject; 410 and 429 cannot be in it. A top-level "$schema" may
+// "maxAge": "24h"}}, of which maxAge may be left out. rate needs limit alone: per is a second and burst a tenth of a second's calls, at least 1, where they are left
+// out. reject replaces DefaultReject; 410 and 429 cannot be in it. A top-level "$schema" may
 // name Schema for editors and is not looked at. Secrets are ARNs of Secrets Manager or SSM; see Options.InlineSecrets for others.
 //
 // The error is a *ProblemsError that lists every problem of the document; then there is no Set.
@@ -209,6 +216,8 @@ func (r *reader) destination(path string, n *jsontree.Node) *Destination {
 			d.Pattern, d.patternText = r.pattern(path, n), string(r.document[n.Offset:n.End])
 		}},
 		member{"retry", "", func(path string, n *jsontree.Node) { d.Retry = r.retry(path, n) }},
+		member{"rate", "", func(path string, n *jsontree.Node) { d.Rate = r.rate(path, n) }},
+		member{"concurrency", "", func(path string, n *jsontree.Node) { d.Concurrency = r.within(path, n, 1, MaxConcurrency) }},
 		member{"ledger", "", func(path string, n *jsontree.Node) { d.Ledger = r.ledger(path, n) }},
 		member{"reject", "", func(path string, n *jsontree.Node) { d.Reject = r.reject(path, n) }},
 	)
@@ -348,6 +357,36 @@ func (r *reader) pattern(path string, n *jsontree.Node) *pattern.Pattern {
 		}
 	}
 	return p
+}
+
+// within reads a whole number of at least and at most so much.
+func (r *reader) within(path string, n *jsontree.Node, least, most int) int {
+	number, ok := r.integer(path, n)
+	if ok && (number < least || number > most) {
+		r.fail(n.Offset, path, fmt.Sprintf("is %d", number), fmt.Sprintf("use %d to %d", least, most))
+		return least
+	}
+	return number
+}
+
+func (r *reader) rate(path string, n *jsontree.Node) *Rate {
+	rate := &Rate{Per: time.Second}
+	r.object(path, n,
+		member{"limit", `say how many calls: "limit": 50`, func(path string, n *jsontree.Node) { rate.Limit = r.within(path, n, 1, MaxRate) }},
+		member{"per", "", func(path string, n *jsontree.Node) {
+			per, ok := r.duration(path, n)
+			if ok && (per < MinPer || per > MaxPer) {
+				r.fail(n.Offset, path, fmt.Sprintf("is %v", per), fmt.Sprintf("use %v to %v", MinPer, MaxPer))
+			}
+			rate.Per = per
+		}},
+		member{"burst", "", func(path string, n *jsontree.Node) { rate.Burst = r.within(path, n, 1, MaxRate) }},
+	)
+	if rate.Burst == 0 && rate.Per > 0 {
+		const share = 10 // of a second
+		rate.Burst = max(1, int(time.Duration(rate.Limit)*time.Second/rate.Per/share))
+	}
+	return rate
 }
 
 func (r *reader) ledger(path string, n *jsontree.Node) LedgerMode {

@@ -51,7 +51,7 @@ func refusals() []refusal {
 		{"repeated field", `{"destinations": [], "destinations": []}`, "destinations", "keep one of the two"},
 		{"repeated field in a destination", with("ledger", `"strict", "id": "b"`), d + "id", "keep one of the two"},
 		{"unknown field", with("paterns", `{}`), d + "paterns", `did you mean "pattern"?`},
-		{"unknown field, nothing like it", with("enabled", `true`), d + "enabled", "known here: id, tenant, type, webhook, pattern, retry, ledger, reject"},
+		{"unknown field, nothing like it", with("enabled", `true`), d + "enabled", "known here: id, tenant, type, webhook, pattern, retry, rate, concurrency, ledger, reject"},
 		{"other case", with("Ledger", `"strict"`), d + "Ledger", `did you mean "ledger"?`},
 
 		// Identity.
@@ -227,6 +227,21 @@ func refusals() []refusal {
 		{"age without a retry", with("retry", `{"exponential": {"initial": "1m", "factor": 2, "cap": "1m", "attempts": 3, "maxAge": "1s"}}`), d + "retry.exponential.maxAge", "raise maxAge"},
 		{"exponential of a month", with("retry", `{"exponential": {"initial": "12h", "factor": 2, "cap": "24h", "attempts": 40}}`), d + "retry.exponential", "lower attempts or cap, or set maxAge"},
 
+		// Rate and concurrency.
+		{"rate as a number", with("rate", `50`), d + "rate", "must be an object"},
+		{"rate without a limit", with("rate", `{"per": "1s"}`), d + "rate.limit", `"limit": 50`},
+		{"rate of nothing", with("rate", `{"limit": 0}`), d + "rate.limit", "use 1 to 10000"},
+		{"rate of too much", with("rate", `{"limit": 10001}`), d + "rate.limit", "use 1 to 10000"},
+		{"half a call", with("rate", `{"limit": 0.5}`), d + "rate.limit", "whole number"},
+		{"rate of no time", with("rate", `{"limit": 1, "per": "10ms"}`), d + "rate.per", "use 1s to 24h0m0s"},
+		{"rate of two days", with("rate", `{"limit": 1, "per": "48h"}`), d + "rate.per", "use 1s to 24h0m0s"},
+		{"rate of a number of seconds", with("rate", `{"limit": 1, "per": 1}`), d + "rate.per", "with its unit"},
+		{"burst of nothing", with("rate", `{"limit": 1, "burst": 0}`), d + "rate.burst", "use 1 to 10000"},
+		{"rate by another name", with("rate", `{"limit": 1, "period": "1s"}`), d + "rate.period", "known here: limit, per, burst"},
+		{"concurrency of nothing", with("concurrency", `0`), d + "concurrency", "use 1 to 100"},
+		{"concurrency of too much", with("concurrency", `101`), d + "concurrency", "use 1 to 100"},
+		{"concurrency as text", with("concurrency", `"4"`), d + "concurrency", "without quotes"},
+
 		// Ledger and reject.
 		{"unknown ledger mode", with("ledger", `"lax"`), d + "ledger", `write "strict" or "relaxed"`},
 		{"ledger as a boolean", with("ledger", `true`), d + "ledger", "write it in quotes"},
@@ -355,7 +370,7 @@ func TestProblemsNeverShowSecrets(t *testing.T) {
 		func(s string) string { return `{"destinations": "` + s + `"}` },
 		func(s string) string { return file(`"` + s + `"`) },
 	}
-	for _, field := range []string{"id", "tenant", "type", "webhook", "pattern", "retry", "ledger", "reject", "unknown", "whsec_" + text} {
+	for _, field := range []string{"id", "tenant", "type", "webhook", "pattern", "retry", "rate", "concurrency", "ledger", "reject", "unknown", "whsec_" + text} {
 		for _, value := range []string{`"SECRET"`, `["SECRET"]`, `{"SECRET": 1}`, `{"SECRET": ["SECRET"]}`, `{"schedule": ["SECRET"], "type": [{"SECRET": "SECRET"}]}`, `{"exponential": {"cap": "SECRET", "SECRET": "SECRET"}}`} {
 			places = append(places, func(s string) string {
 				return file(destination(map[string]string{field: strings.ReplaceAll(value, "SECRET", s)}))

@@ -36,7 +36,11 @@ type Destination struct {
 	Pattern *pattern.Pattern // which events; nil for all
 	Retry   retry.Schedule
 	Ledger  LedgerMode
-	Reject  []int // status codes after which a delivery is never tried again, ascending; DefaultReject unless set
+	// Rate limits the calls, over all environments; nil: there is no limit.
+	Rate *Rate
+	// Concurrency is how many calls one environment has under way at once; 0: as many as a batch has deliveries.
+	Concurrency int
+	Reject      []int // status codes after which a delivery is never tried again, ascending; DefaultReject unless set
 
 	// Life is how long after its event's acceptance a delivery is of use; then it is dropped instead of being tried or held, and none becomes a dead letter. 0: for
 	// ever, which is so for all destinations but the canary.
@@ -73,6 +77,18 @@ type Webhook struct {
 	Secrets []Secret // 1 to 4, different, keys or ARNs of keys; all of them sign during a rotation, the first one first
 	Headers []Header // in the order of the file; none that Waybill sets itself
 	Timeout time.Duration
+}
+
+// Rate is a limit on calls: Limit in each Per on average, and Burst at once after a time without any.
+type Rate struct {
+	Limit int
+	Per   time.Duration
+	Burst int
+}
+
+// Interval is the time between two calls on average, rounded up.
+func (r Rate) Interval() time.Duration {
+	return (r.Per + time.Duration(r.Limit) - 1) / time.Duration(r.Limit)
 }
 
 // DefaultTimeout bounds a whole attempt, from connecting to the last byte of the answer, where nothing else is set.

@@ -88,7 +88,8 @@ func parseInline(t *testing.T, document string) *registry.Set {
 const fullFile = `{"destinations": [{"id": "orders-crm", "tenant": "acme", "type": "webhook",
   "webhook": {"url": "https://crm.example.com:8443/hooks?v=1", "secrets": ["SECRET"],
     "headers": {"X-Team": "crm", "authorization": "Bearer top-secret-token"}, "timeout": "5s"},
-  "pattern": {"type": [{"prefix": "order."}]}, "retry": {"schedule": ["1s", "5s", "1m"]}, "ledger": "relaxed", "reject": [422, 400]}]}`
+  "pattern": {"type": [{"prefix": "order."}]}, "retry": {"schedule": ["1s", "5s", "1m"]},
+  "rate": {"limit": 120, "per": "1m", "burst": 5}, "concurrency": 3, "ledger": "relaxed", "reject": [422, 400]}]}`
 
 func TestParseReadsEveryField(t *testing.T) {
 	set := parseInline(t, strings.Replace(fullFile, "SECRET", goodSecret, 1))
@@ -101,6 +102,9 @@ func TestParseReadsEveryField(t *testing.T) {
 	}
 	if got := d.Retry.String(); got != "[1s 5s 1m0s]" {
 		t.Errorf("retry %s", got)
+	}
+	if d.Rate == nil || *d.Rate != (registry.Rate{Limit: 120, Per: time.Minute, Burst: 5}) || d.Rate.Interval() != 500*time.Millisecond || d.Concurrency != 3 {
+		t.Errorf("rate %+v, concurrency %d", d.Rate, d.Concurrency)
 	}
 	if !slices.Equal(d.Reject, []int{400, 422}) || !d.Rejects(422) || d.Rejects(404) {
 		t.Errorf("reject %v", d.Reject)
@@ -117,7 +121,7 @@ func TestParseReadsEveryField(t *testing.T) {
 
 func TestParseDefaults(t *testing.T) {
 	d, _ := parse(t, file(destination(nil))).Lookup("orders-crm")
-	if d.Pattern != nil || d.Ledger != registry.Strict || d.Retry.Attempts() != 10 || d.Webhook.Timeout != 15*time.Second || d.Webhook.Headers != nil {
+	if d.Pattern != nil || d.Rate != nil || d.Concurrency != 0 || d.Ledger != registry.Strict || d.Retry.Attempts() != 10 || d.Webhook.Timeout != 15*time.Second || d.Webhook.Headers != nil {
 		t.Errorf("defaults: %+v, %+v", d, d.Webhook)
 	}
 	for _, status := range []int{400, 405, 411, 413, 414, 415, 422, 431, 501, 505} {
@@ -171,6 +175,9 @@ func accepted() map[string]string {
 		"one attempt":              file(with("retry", `{"schedule": []}`)),
 		"exponential":              file(with("retry", `{"exponential": {"initial": "5s", "factor": 2.5, "cap": "1h", "attempts": 20}}`)),
 		"exponential with an age":  file(with("retry", `{"exponential": {"initial": "5s", "factor": 2, "cap": "1h", "attempts": 20, "maxAge": "24h"}}`)),
+		"rate of one a day":        file(with("rate", `{"limit": 1, "per": "24h"}`)),
+		"largest rate":             file(with("rate", `{"limit": 10000, "burst": 10000}`)),
+		"one at a time":            file(with("concurrency", `1`)),
 		"nothing is rejected":      file(with("reject", `[]`)),
 		"server errors rejected":   file(with("reject", `[500, 404]`)),
 		"everything matched":       file(with("pattern", `{}`)),

@@ -63,6 +63,7 @@ func beyondSchema() map[string]string {
 		"file too large": text, "not UTF-8": text, "repeated field": text, "repeated field in a destination": text, "pattern repeats a field": text,
 		"too many headers": text, // of one name, of which other readers keep one
 		"same id twice":    other, "cap below initial": other, "age without a retry": other,
+		"rate of no time": duration, "rate of two days": duration,
 		"timeout too short": duration, "timeout too long": duration, "wait of two days": duration,
 		"schedule of three weeks": duration, "exponential of a month": duration,
 		"secret of one byte": decoded, "secret of a word": decoded,

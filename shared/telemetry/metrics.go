@@ -28,6 +28,7 @@ const (
 	Retried
 	Parked
 	PassedOn
+	Limited
 	Dead
 	GivenUp
 	DestinationDisabled
@@ -125,6 +126,7 @@ var table = [metrics]Definition{
 	Retried:             {Name: "Retried", Unit: Count, Meaning: "failed attempts that have a next one"},
 	Parked:              {Name: "Parked", Unit: Count, Meaning: "deliveries put aside until their destination may receive again"},
 	PassedOn:            {Name: "PassedOn", Unit: Count, Meaning: "deliveries passed on to the slow lane, because their destination takes long to answer"},
+	Limited:             {Name: "Limited", Unit: Count, Meaning: "deliveries delayed, without an attempt, until their destination's rate has room for them"},
 	Dead:                {Name: "Dead", Unit: Count, Meaning: "deliveries sent to the dead-letter queue, whatever the reason"},
 	GivenUp:             {Name: "GivenUp", Unit: Count, Meaning: "those of Dead that had used up all attempts, their age or their time of being held"},
 	DestinationDisabled: {Name: "DestinationDisabled", Unit: Count, Meaning: "destinations disabled because they answered 410"},
@@ -141,7 +143,7 @@ var table = [metrics]Definition{
 	OldestHeld:          {Name: "OldestHeld", Unit: Seconds, Kind: Max, Meaning: "time since its acceptance of the oldest delivery that this batch could not end"},
 	OldestRetrying:      {Name: "OldestRetrying", Unit: Seconds, Kind: Max, Meaning: "the same, of those that will be tried again", part: OldestHeld},
 	OldestParked:        {Name: "OldestParked", Unit: Seconds, Kind: Max, Meaning: "the same, of those whose destination may not receive", part: OldestHeld},
-	OldestThrottled:     {Name: "OldestThrottled", Unit: Seconds, Kind: Max, Meaning: "the same, of those that wait for a limit on rate or concurrency", part: OldestHeld},
+	OldestThrottled:     {Name: "OldestThrottled", Unit: Seconds, Kind: Max, Meaning: "the same, of those that wait for their destination's rate, or because it has asked to be left alone", part: OldestHeld},
 
 	// The waker.
 	WakerMoved:        {Name: "WakerMoved", Unit: Count, Meaning: "due deliveries moved from the waiting room to the deliveries queue"},

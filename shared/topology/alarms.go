@@ -385,7 +385,7 @@ func delivererAlarms() []Alarm {
 		held("retrying", "OldestRetrying", 2*day,
 			"of the default schedule of 75.6 hours a last attempt is left, a day away: time to call the owner of the destination before the delivery is given up"),
 		held("throttled", "OldestThrottled", 2*day,
-			"a destination can ask to be left alone for a day at a time; who has asked for it twice in a row has to be asked"),
+			"a destination can ask to be left alone for a day at a time; who has asked for it twice in a row has to be asked. And a queue that is two days long before a rate only grows"),
 		held("oldest", "OldestHeld", 4*day,
 			"longer than the default schedule takes: whatever holds it, limits on rate and concurrency included, somebody has forgotten it"),
 		{

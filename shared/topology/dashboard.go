@@ -203,6 +203,7 @@ func (t Topology) deadLettersPanel() Panel {
 func (t Topology) heldPanel() Panel {
 	return Panel{Title: "Held, and let go by the waker", Lines: []Line{
 		counted("parked", "Parked", t.deliverers()), counted("held by a breaker", "BreakerHeld", t.deliverers()),
+		counted("waiting for a rate", "Limited", t.deliverers()),
 		counted("were due", "WakerMoved", t.wakers()), counted("were parked", "WakerDrained", t.wakers()),
 	}}
 }

@@ -198,7 +198,7 @@ func New(profile Profile) Topology {
 			// No TTL: a row leaves when its message is on a queue, and not before.
 			{Name: Waiting, Partition: Key{Name: "bucket", Type: String}, Sort: Key{Name: "row", Type: String}},
 			// Destinations and their states stay. What pace and breaker count ends: it is read every few seconds, and must not grow to a row for each destination
-			// that there ever was.
+			// that there ever was. So do the rows of limits that nobody needs.
 			{Name: Registry, Partition: Key{Name: "part", Type: String}, Sort: Key{Name: "row", Type: String}, TTLAttribute: "expiresAt"},
 		},
 		Functions: []Function{

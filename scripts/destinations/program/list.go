@@ -1,6 +1,7 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -22,7 +23,9 @@ type listed struct {
 	Pattern       bool   `json:"pattern"`
 	Attempts      int    `json:"attempts,omitempty"`
 	Over          string `json:"over,omitempty"` // all waits together
-	State         string `json:"state"`          // receiving, paused, disabled
+	Rate          string `json:"rate,omitempty"` // the most calls, over all functions
+	Concurrency   int    `json:"concurrency,omitempty"`
+	State         string `json:"state"` // receiving, paused, disabled
 	PausedSince   string `json:"pausedSince,omitempty"`
 	DisabledSince string `json:"disabledSince,omitempty"`
 	By            string `json:"by,omitempty"`
@@ -77,17 +80,25 @@ func (c *call) list(ctx context.Context) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "id\ttenant\ttype\thost\tpattern\tretry\tstate")
+	// Most have no limit: the column is there where one has.
+	limited := slices.ContainsFunc(all, func(row listed) bool { return row.limit() != "" })
+	limit := func(text string) string {
+		if !limited {
+			return ""
+		}
+		return cmp.Or(text, "-") + "\t"
+	}
+	fmt.Fprintf(w, "id\ttenant\ttype\thost\tpattern\tretry\t%sstate\n", limit("limit"))
 	for _, row := range all {
 		if !row.InForce {
-			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\tremoved; %s\n", name(row.ID), row.text())
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t%sremoved; %s\n", name(row.ID), limit(""), row.text())
 			continue
 		}
 		pattern := "no"
 		if row.Pattern {
 			pattern = "yes"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name(row.ID), name(row.Tenant), name(row.Type), name(row.Host), pattern, row.retry, row.text())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\n", name(row.ID), name(row.Tenant), name(row.Type), name(row.Host), pattern, row.retry, limit(row.limit()), row.text())
 	}
 	return w.Flush()
 }
@@ -98,7 +109,7 @@ func rows(now inForce) []listed {
 	for d := range destinations(now.set) {
 		all = append(all, listed{
 			ID: d.ID, InForce: true, Tenant: d.Tenant, Type: d.Type, Host: host(d), Pattern: d.Pattern != nil,
-			Attempts: d.Retry.Attempts(), Over: span(total(d.Retry)), retry: retryText(d.Retry),
+			Attempts: d.Retry.Attempts(), Over: span(total(d.Retry)), retry: retryText(d.Retry), Rate: rateText(d.Rate), Concurrency: d.Concurrency,
 		})
 	}
 	for _, id := range now.ids() {
@@ -161,6 +172,26 @@ func host(d *registry.Destination) string {
 		return ""
 	}
 	return u.Host
+}
+
+// rateText puts a rate in words; none is "".
+func rateText(r *registry.Rate) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d in %s, %d at once", r.Limit, span(r.Per), r.Burst)
+}
+
+// limit tells how many calls a destination gets; "": as many as there are.
+func (l listed) limit() string {
+	if l.Concurrency == 0 {
+		return l.Rate
+	}
+	text := fmt.Sprintf("%d at a time", l.Concurrency)
+	if l.Rate != "" {
+		text = l.Rate + "; " + text
+	}
+	return text
 }
 
 // retryText puts a schedule in words.

@@ -2,6 +2,7 @@ package program_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,22 @@ import (
 	pacedynamo "github.com/waybillhq/waybill/shared/pace/dynamo"
 	"github.com/waybillhq/waybill/shared/registry"
 )
+
+// Limits have a column where a destination has one.
+func TestListShowsLimits(t *testing.T) {
+	inAccount(t, func(a *account) {
+		a.applied(to("crm", object{"rate": object{"limit": 50}, "concurrency": 4}), to("erp", object{"rate": object{"limit": 2, "per": "1m30s", "burst": 3}}), to("free"))
+		a.want(0, `in force: version 1, applied 2026-11-22T09:00:00Z by anna
+id    tenant  type     host         pattern  retry                 limit                             state
+crm   acme    webhook  127.0.0.1:9  no       10 tries in 75h35m5s  50 in 1s, 5 at once; 4 at a time  receiving
+erp   acme    webhook  127.0.0.1:9  no       10 tries in 75h35m5s  2 in 1m30s, 3 at once             receiving
+free  acme    webhook  127.0.0.1:9  no       10 tries in 75h35m5s  -                                 receiving
+`, "", "list")
+		if r := a.do("list", "-json"); !strings.Contains(r.stdout, `"rate": "50 in 1s, 5 at once"`) || !strings.Contains(r.stdout, `"concurrency": 4`) {
+			t.Error(r.stdout)
+		}
+	})
+}
 
 func TestList(t *testing.T) {
 	inAccount(t, func(a *account) {
