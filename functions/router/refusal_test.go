@@ -76,6 +76,25 @@ func TestRefusedForGoodIsRejectedAlone(t *testing.T) {
 	}
 }
 
+// fading is a queue that refuses its first call and is down then.
+type fading struct{ calls int }
+
+func (q *fading) Send(_ context.Context, messages []queue.Message) []error {
+	q.calls++
+	if q.calls == 1 {
+		return slices.Repeat([]error{errContents}, len(messages))
+	}
+	return slices.Repeat([]error{errDown}, len(messages))
+}
+
+// What failed alone for another reason was not refused for good.
+func TestFailureAloneIsNoRefusal(t *testing.T) {
+	errs := refusing(t, &fading{}, 1).Route(t.Context(), []batch.Record{record("a", event("1", "t", "1")), record("b", event("2", "t", "1"))})
+	if got := kinds(errs); !slices.Equal(got, []outcome.Kind{outcome.Deferred, outcome.Deferred}) {
+		t.Errorf("outcomes %v", errs)
+	}
+}
+
 // When a queue refuses everything so, few calls are spent on finding it out, and what was not tried alone is not rejected.
 func TestRefusalOfEverythingIsBounded(t *testing.T) {
 	to := &strict{always: true}

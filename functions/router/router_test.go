@@ -204,6 +204,40 @@ func TestTimeIsUp(t *testing.T) {
 	}
 }
 
+// ending is a queue during whose first call the invocation's time is up.
+type ending struct {
+	outbox
+	end context.CancelFunc
+}
+
+func (q *ending) Send(ctx context.Context, messages []queue.Message) []error {
+	defer q.end()
+	return q.outbox.Send(ctx, messages)
+}
+
+// When time is up in the middle of a message, what was not sent of it is not acknowledged.
+func TestTimeIsUpInTheMiddle(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	to := &ending{end: cancel}
+	errs := open(t, 1000, to).Route(ctx, []batch.Record{record("a", event("1", "t", "1")), record("b", event("2", "t", "1"))})
+	if got := kinds(errs); !slices.Equal(got, []outcome.Kind{outcome.Deferred, outcome.Deferred}) || to.count == 0 || to.count >= 1000 {
+		t.Errorf("%v, %d of 2000 sent", got, to.count)
+	}
+}
+
+// What a producer says in message attributes reaches the event.
+func TestAttributesTellTheEvent(t *testing.T) {
+	to := &outbox{keep: true}
+	r := record("m", "any text")
+	r.Attributes = map[string]queue.Attribute{"event-id": {DataType: "String", String: "order-7"}, "event-type": {DataType: "String", String: "order.paid"}}
+	if got := kinds(open(t, 1, to).Route(t.Context(), []batch.Record{r})); !slices.Equal(got, []outcome.Kind{outcome.Acknowledged}) {
+		t.Errorf("%v", got)
+	}
+	if e := to.sent[0].Event; e.ID != "order-7" || e.Type != "order.paid" || string(e.Data) != "any text" {
+		t.Errorf("event %+v", e)
+	}
+}
+
 type unknown struct{}
 
 func (unknown) Set(context.Context) (*registry.Set, error) { return nil, errors.New("down") }

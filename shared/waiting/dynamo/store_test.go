@@ -295,6 +295,34 @@ func (p *partial) BatchWriteItem(ctx context.Context, in *dynamodb.BatchWriteIte
 	return out, err
 }
 
+// terse answers one statement less than it was asked.
+type terse struct{ *dynamodb.Client }
+
+func (c *terse) BatchExecuteStatement(ctx context.Context, in *dynamodb.BatchExecuteStatementInput, opts ...func(*dynamodb.Options)) (*dynamodb.BatchExecuteStatementOutput, error) {
+	out, err := c.Client.BatchExecuteStatement(ctx, in, opts...)
+	if err == nil {
+		out.Responses = out.Responses[:len(out.Responses)-1]
+	}
+	return out, err
+}
+
+// A statement without an answer may have been executed: it is neither success nor panic.
+func TestMissingAnswersAreUnknown(t *testing.T) {
+	db := openDatabase(t)
+	rows, refs := manyRows(3)
+	if errs := db.store(t).Put(t.Context(), rows); errors.Join(errs...) != nil {
+		t.Fatal(errs)
+	}
+	s, err := dynamo.New(&terse{db.client}, table, dynamo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs := s.Delete(t.Context(), refs)
+	if errors.Join(errs[:2]...) != nil || !errors.Is(errs[2], waiting.ErrUnknown) || !strings.Contains(errs[2].Error(), "2 of 3") {
+		t.Errorf("%v", errs)
+	}
+}
+
 func TestOddRowsAreUnreadableAndKept(t *testing.T) {
 	db := openDatabase(t)
 	s := db.store(t)
