@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -411,6 +412,55 @@ func TestWhatCannotBeDeletedIsSentAgain(t *testing.T) {
 			t.Errorf("arrived at %v, %d rows are left", got, r.rows())
 		}
 	})
+}
+
+// keeping is a store that deletes nothing.
+type keeping struct{ waiting.Store }
+
+func (keeping) Delete(_ context.Context, refs []waiting.Ref) []error {
+	return slices.Repeat([]error{waiting.ErrThrottled}, len(refs))
+}
+
+// A bucket that is old enough to be closed stays open as long as something in it was sent and could not be deleted: no later run would look there.
+func TestWhatCannotBeDeletedKeepsItsBucketOpen(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		r.hold(due(1, time.Now().Truncate(time.Minute).Add(20*time.Minute)))
+		<-time.After(3 * time.Hour)
+		w, err := waker.New(waker.Config{Store: keeping{r.store}, Limits: limits, Deliveries: r.sender, Destinations: r, Logger: slog.New(slog.DiscardHandler)})
+		r.check(err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if report, err := w.Run(ctx); err == nil || report.Failed != 1 || report.Complete && report.Moved != 1 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		if report := r.run(); report.Moved != 1 || report.Stray != 0 || r.rows() != 0 {
+			t.Errorf("%+v, %d rows are left", report, r.rows())
+		}
+	})
+}
+
+// silent is a queue that answers for fewer or more messages than it got.
+type silent int
+
+func (n silent) Send(_ context.Context, messages []queue.Message) []error {
+	return make([]error, max(len(messages)+int(n), 0))
+}
+
+// A queue that does not answer for each message is believed for none: what it left out would be neither sent nor there.
+func TestQueueThatMiscountsIsNotBelieved(t *testing.T) {
+	for _, miscount := range []int{-1, 1} {
+		inRegion(t, memory, func(t *testing.T, r *region) {
+			at := time.Now().Truncate(time.Minute).Add(20 * time.Minute)
+			r.hold(due(1, at), due(2, at), due(3, at))
+			<-time.After(3 * time.Hour)
+			if report, err := r.another(silent(miscount)).Run(t.Context()); err == nil || report.Moved != 0 || report.Failed != 3 || r.rows() != 3 {
+				t.Errorf("%d: %+v, %v, %d rows are left", miscount, report, err, r.rows())
+			}
+			if report := r.run(); report.Moved != 3 || report.Stray != 0 || r.rows() != 0 {
+				t.Errorf("%d: then %+v, %d rows are left", miscount, report, r.rows())
+			}
+		})
+	}
 }
 
 // A row of a newer release stays until that release is back, and its neighbours are unharmed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/queue"
@@ -34,7 +35,7 @@ func (r *run) move(ctx context.Context, rows []waiting.Row, delay delays) (sent,
 		rows = rows[len(chunk)+len(unreadable):]
 		var refs []waiting.Ref
 		units := 0
-		for i, err := range r.Deliveries.Send(ctx, messages) {
+		for i, err := range r.send(ctx, messages) {
 			if err != nil {
 				r.fail("send deliveries", err)
 				r.note(func(report *Report) { report.Failed++ })
@@ -53,6 +54,17 @@ func (r *run) move(ctx context.Context, rows []waiting.Row, delay delays) (sent,
 	}
 	return sent, unsent, left
 }
+
+// send gives an error for each message, whatever the queue answers: a row of which nothing was said is still there, and its bucket must not be closed.
+func (r *run) send(ctx context.Context, messages []queue.Message) []error {
+	errs := r.Deliveries.Send(ctx, messages)
+	if len(errs) != len(messages) {
+		return slices.Repeat([]error{errUnanswered}, len(messages))
+	}
+	return errs
+}
+
+var errUnanswered = errors.New("the queue did not answer for each message")
 
 // unpack makes messages of the first rows, as many as make a chunk. It gives the rows that have a message, and those that it cannot read: they
 // stay where they are, for a release that can.

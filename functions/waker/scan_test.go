@@ -1,6 +1,7 @@
 package waker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -213,6 +214,32 @@ func TestStoreThatIsDown(t *testing.T) {
 		r.down = nil
 		if report := r.run(); report.Moved != 1 || report.Drained != 1 || !report.Complete {
 			t.Errorf("healed: %+v", report)
+		}
+	})
+}
+
+// forgetful is a store that does not know its watermarks.
+type forgetful struct{ waiting.Store }
+
+func (forgetful) State(context.Context) (waiting.State, error) {
+	return waiting.State{}, waiting.ErrThrottled
+}
+
+// A run that cannot begin says so, in its report and in the log.
+func TestRunThatCannotBegin(t *testing.T) {
+	inRegion(t, memory, func(t *testing.T, r *region) {
+		for _, store := range []waiting.Store{forgetful{r.store}, r.store} {
+			var log bytes.Buffer
+			w, err := waker.New(waker.Config{Store: store, Limits: limits, Deliveries: r.sender, Destinations: r, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			r.check(err)
+			able := store == r.store
+			report, err := w.Run(t.Context())
+			if report.Complete != able || (err == nil) != able {
+				t.Errorf("%+v, %v", report, err)
+			}
+			if line := log.String(); !strings.Contains(line, "woke deliveries") || strings.Contains(line, "level=WARN") == able {
+				t.Errorf("log: %s", line)
+			}
 		}
 	})
 }
