@@ -28,7 +28,7 @@ func TestLimitIsNeverExceeded(t *testing.T) {
 			Interval: time.Duration(rapid.Int64Range(1, 2_000).Draw(t, "interval, ms")) * time.Millisecond,
 			Burst:    rapid.IntRange(1, 20).Draw(t, "burst"),
 		}
-		skew := time.Duration(rapid.IntRange(0, 5000).Draw(t, "skew, ms")) * time.Millisecond
+		skew := time.Duration(rapid.SampledFrom([]int{0, 0, 1, 100, 5000}).Draw(t, "skew, ms")) * time.Millisecond
 		faults := rapid.IntRange(0, 30).Draw(t, "faults, %")
 		broken := func() error {
 			if rapid.IntRange(0, 99).Draw(t, "fault") < faults {
@@ -52,6 +52,7 @@ func TestLimitIsNeverExceeded(t *testing.T) {
 		var begun, back []time.Time // back: turns of those that wait
 		for range rapid.IntRange(1, 60).Draw(t, "batches") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(max(rate.Interval*3, 300*time.Millisecond))).Draw(t, "later")))
+			late := rapid.Bool().Draw(t, "late") // a burst at the end of its time, and another at once after it
 			h := hosts[rapid.IntRange(0, len(hosts)-1).Draw(t, "environment")]
 			waiting := make([]limiter.Waiting, rapid.IntRange(1, 12).Draw(t, "deliveries"))
 			for i := range waiting {
@@ -76,7 +77,14 @@ func TestLimitIsNeverExceeded(t *testing.T) {
 				if last.Before(first) || rapid.IntRange(0, 9).Draw(t, "dies") == 0 {
 					continue
 				}
-				begun = append(begun, first.Add(time.Duration(rapid.Int64Range(0, int64(last.Sub(first))).Draw(t, "begins"))))
+				at := first
+				if late {
+					at = last
+				}
+				if rapid.IntRange(0, 4).Draw(t, "begins") == 0 {
+					at = first.Add(time.Duration(rapid.Int64Range(0, int64(last.Sub(first))).Draw(t, "after")))
+				}
+				begun = append(begun, at)
 			}
 		}
 		slices.SortFunc(begun, time.Time.Compare)

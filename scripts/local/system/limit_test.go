@@ -106,3 +106,37 @@ func TestRateIsKept(t *testing.T) {
 		t.Logf("a thousand calls took %v, %d messages were sent again, the latest delivery without a limit came after %v", took, again, latest)
 	})
 }
+
+// TestLongQueueWaitsInTheRoom: what gets its turn in more than 15 minutes waits in the waiting room and comes at its turn, without being looked at meanwhile; a
+// deliverer that dies in between wastes calls at most.
+func TestLongQueueWaitsInTheRoom(t *testing.T) {
+	var got received
+	p := plan{
+		quiet: true, destinations: []destination{limited(to("limited", receiver.Fine), 1, time.Minute, 2)}, incidents: 1,
+		fault: func(w *world, f topology.FunctionName, b mapping.Batch) mapping.Fault {
+			fault := got.count(w, f, b)
+			if b.Number%7 == 3 && f != topology.Router {
+				fault.CrashAfter = 10 * time.Millisecond
+			}
+			return fault
+		},
+	}
+	run(t, p, func(w *world) {
+		ids := names("order", 40)
+		w.send(ids...)
+		w.rest(3*time.Hour, time.Minute)
+		took := w.within("limited", 1, time.Minute, 2)
+		for _, id := range ids {
+			w.want(id, "limited", ledger.Delivered, w.calls(id, "limited"))
+		}
+		if took > time.Hour {
+			t.Errorf("40 calls at one a minute took %v", took)
+		}
+		times := float64(got.of[topology.Deliverer]+got.of[topology.SlowLane]) / float64(len(ids))
+		if times > 5 {
+			t.Errorf("each delivery was received %.1f times", times)
+		}
+		w.noLetters()
+		t.Logf("40 calls at one a minute took %v, each delivery was received %.1f times", took, times)
+	})
+}
