@@ -1,6 +1,7 @@
 package program
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/waybillhq/waybill/scripts/local/system"
@@ -13,7 +14,7 @@ import (
 type passages struct {
 	mu     sync.Mutex
 	due    map[string]bool            // rows that waited for their time
-	parked map[string]map[string]bool // rows that waited for their destination, by destination
+	parked map[string]map[string]bool // attempts that waited for their destination, by destination
 	moved  int
 }
 
@@ -39,7 +40,8 @@ func (p *passages) look(s *system.System) {
 			if p.parked[bucket.Destination] == nil {
 				p.parked[bucket.Destination] = map[string]bool{}
 			}
-			p.parked[bucket.Destination][string(key)] = true
+			_, attempt, _ := strings.Cut(string(key), "#") // without the time of acceptance, which differs between copies of an event
+			p.parked[bucket.Destination][attempt] = true
 		}
 	}
 }

@@ -223,7 +223,7 @@ func (r *run) writePassages(out io.Writer) {
 		n    int
 		text string
 	}{
-		{r.passages.waited(), "waited in the waiting room"}, {r.passages.parkedAll(), "parked until their destination could receive"},
+		{r.passages.waited(), "waited in the waiting room"}, {r.passages.parkedAll(), "parked while their destination could not receive"},
 		{r.passages.redrivenAll(), "moved back from the dead-letter queue"},
 	} {
 		if c.n > 0 {
