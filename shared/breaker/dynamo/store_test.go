@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"strconv"
 	"strings"
@@ -19,13 +17,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/waybillhq/waybill/shared/awslocal"
-	engine "github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
 	"github.com/waybillhq/waybill/shared/breaker"
 	"github.com/waybillhq/waybill/shared/breaker/breakertest"
 	"github.com/waybillhq/waybill/shared/breaker/dynamo"
+	"github.com/waybillhq/waybill/shared/databasetest"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
+	"github.com/waybillhq/waybill/shared/topology"
 )
 
 const table = "registry"
@@ -38,48 +37,16 @@ type database struct {
 	client   *dynamodb.Client
 }
 
-// doer lets the SDK call the endpoint's handler without a connection between them. The AWS protocol is spoken in full.
-type doer struct{ handler http.Handler }
-
-func (d doer) Do(r *http.Request) (response *http.Response, err error) {
-	defer func() {
-		p := recover()
-		if aborted, ok := p.(error); ok && errors.Is(aborted, http.ErrAbortHandler) {
-			response, err = nil, io.ErrUnexpectedEOF // the answer is withheld
-		} else if p != nil {
-			panic(p)
-		}
-	}()
-	recorder := httptest.NewRecorder()
-	d.handler.ServeHTTP(recorder, r)
-	return recorder.Result(), nil
-}
-
 // openDatabase makes a database whose client repeats calls at once, as often as the SDK does by default.
 func openDatabase(t testing.TB) *database {
 	t.Helper()
-	endpoint := awslocal.New(awslocal.Options{}, engine.New(engine.Options{}))
-	client := dynamodb.New(dynamodb.Options{
-		Region: awslocal.Region, BaseEndpoint: aws.String("http://dynamodb.test"), Credentials: aws.AnonymousCredentials{}, HTTPClient: doer{endpoint},
-		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+	db := databasetest.Open(t, topology.Registry, func(o *dynamodb.Options) {
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
 			o.RateLimiter = unlimited{}
-		}),
+		})
 	})
-	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: aws.String(table), BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String("part"), AttributeType: types.ScalarAttributeTypeS},
-			{AttributeName: aws.String("row"), AttributeType: types.ScalarAttributeTypeS},
-		},
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: aws.String("part"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("row"), KeyType: types.KeyTypeRange},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &database{endpoint, client}
+	return &database{db.Endpoint, db.Client}
 }
 
 // unlimited lets the SDK repeat calls for as long as a test makes them fail.

@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -22,10 +19,12 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal"
 	engine "github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
+	"github.com/waybillhq/waybill/shared/databasetest"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/ledger/dynamo"
 	"github.com/waybillhq/waybill/shared/ledger/ledgertest"
+	"github.com/waybillhq/waybill/shared/topology"
 )
 
 const table = "ledger"
@@ -37,40 +36,10 @@ type database struct {
 	client   *dynamodb.Client
 }
 
-// doer lets the SDK call the endpoint's handler without a connection between them. The AWS protocol is spoken in full.
-type doer struct{ handler http.Handler }
-
-func (d doer) Do(r *http.Request) (response *http.Response, err error) {
-	defer func() {
-		p := recover()
-		if aborted, ok := p.(error); ok && errors.Is(aborted, http.ErrAbortHandler) {
-			response, err = nil, io.ErrUnexpectedEOF // the answer is withheld
-		} else if p != nil {
-			panic(p)
-		}
-	}()
-	recorder := httptest.NewRecorder()
-	d.handler.ServeHTTP(recorder, r)
-	return recorder.Result(), nil
-}
-
 func openDatabase(t testing.TB) *database {
 	t.Helper()
-	service := engine.New(engine.Options{})
-	endpoint := awslocal.New(awslocal.Options{}, service)
-	client := dynamodb.New(dynamodb.Options{
-		Region: awslocal.Region, BaseEndpoint: aws.String("http://dynamodb.test"), Credentials: aws.AnonymousCredentials{},
-		HTTPClient: doer{endpoint}, Retryer: aws.NopRetryer{},
-	})
-	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: aws.String(table), BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("delivery"), AttributeType: types.ScalarAttributeTypeS}},
-		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("delivery"), KeyType: types.KeyTypeHash}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &database{service, endpoint, client}
+	db := databasetest.Open(t, topology.Ledger)
+	return &database{db.Engine, db.Endpoint, db.Client}
 }
 
 // The three stores under test.

@@ -5,9 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +18,11 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal"
 	engine "github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
+	"github.com/waybillhq/waybill/shared/databasetest"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/registry/dynamo"
 	"github.com/waybillhq/waybill/shared/registry/registrytest"
+	"github.com/waybillhq/waybill/shared/topology"
 )
 
 const table = "registry"
@@ -36,45 +36,10 @@ type database struct {
 	client   *dynamodb.Client
 }
 
-// doer lets the SDK call the endpoint's handler without a connection between them. The AWS protocol is spoken in full.
-type doer struct{ handler http.Handler }
-
-func (d doer) Do(r *http.Request) (response *http.Response, err error) {
-	defer func() {
-		p := recover()
-		if aborted, ok := p.(error); ok && errors.Is(aborted, http.ErrAbortHandler) {
-			response, err = nil, io.ErrUnexpectedEOF // the answer is withheld
-		} else if p != nil {
-			panic(p)
-		}
-	}()
-	recorder := httptest.NewRecorder()
-	d.handler.ServeHTTP(recorder, r)
-	return recorder.Result(), nil
-}
-
 func openDatabase(t testing.TB) *database {
 	t.Helper()
-	service := engine.New(engine.Options{})
-	endpoint := awslocal.New(awslocal.Options{}, service)
-	client := dynamodb.New(dynamodb.Options{
-		Region: awslocal.Region, BaseEndpoint: aws.String("http://dynamodb.test"), Credentials: aws.AnonymousCredentials{},
-		HTTPClient: doer{endpoint}, Retryer: aws.NopRetryer{},
-	})
-	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: aws.String(table), BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String("part"), AttributeType: types.ScalarAttributeTypeS},
-			{AttributeName: aws.String("row"), AttributeType: types.ScalarAttributeTypeS},
-		},
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: aws.String("part"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("row"), KeyType: types.KeyTypeRange},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &database{service, endpoint, client}
+	db := databasetest.Open(t, topology.Registry)
+	return &database{db.Engine, db.Endpoint, db.Client}
 }
 
 func (db *database) store(t testing.TB, opts dynamo.Options) *dynamo.Store {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +18,8 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal"
 	engine "github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	"github.com/waybillhq/waybill/shared/awslocal/wire"
+	"github.com/waybillhq/waybill/shared/databasetest"
+	"github.com/waybillhq/waybill/shared/topology"
 	"github.com/waybillhq/waybill/shared/waiting"
 	"github.com/waybillhq/waybill/shared/waiting/dynamo"
 	"github.com/waybillhq/waybill/shared/waiting/waitingtest"
@@ -35,45 +35,10 @@ type database struct {
 	now      time.Time
 }
 
-// doer lets the SDK call the endpoint's handler without a connection between them. The AWS protocol is spoken in full.
-type doer struct{ handler http.Handler }
-
-func (d doer) Do(r *http.Request) (response *http.Response, err error) {
-	defer func() {
-		p := recover()
-		if aborted, ok := p.(error); ok && errors.Is(aborted, http.ErrAbortHandler) {
-			response, err = nil, io.ErrUnexpectedEOF // the answer is withheld
-		} else if p != nil {
-			panic(p)
-		}
-	}()
-	recorder := httptest.NewRecorder()
-	d.handler.ServeHTTP(recorder, r)
-	return recorder.Result(), nil
-}
-
 func openDatabase(t testing.TB) *database {
 	t.Helper()
-	service := engine.New(engine.Options{})
-	endpoint := awslocal.New(awslocal.Options{}, service)
-	client := dynamodb.New(dynamodb.Options{
-		Region: awslocal.Region, BaseEndpoint: aws.String("http://dynamodb.test"), Credentials: aws.AnonymousCredentials{},
-		HTTPClient: doer{endpoint}, Retryer: aws.NopRetryer{},
-	})
-	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: aws.String(table), BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String("bucket"), AttributeType: types.ScalarAttributeTypeS},
-			{AttributeName: aws.String("row"), AttributeType: types.ScalarAttributeTypeS},
-		},
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: aws.String("bucket"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("row"), KeyType: types.KeyTypeRange},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &database{service, endpoint, client, time.Unix(1_700_000_000, 0)}
+	db := databasetest.Open(t, topology.Waiting)
+	return &database{db.Engine, db.Endpoint, db.Client, time.Unix(1_700_000_000, 0)}
 }
 
 func (db *database) store(t testing.TB) *dynamo.Store {
