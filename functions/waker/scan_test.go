@@ -38,6 +38,7 @@ func TestScanFindsWhatLiesWhereNoRunLooks(t *testing.T) {
 		"shard that is no more":        {waiting.Bucket{Kind: waiting.Due, Hour: 833_333, Shard: waiting.Shards}, true},
 		"parked without a mark":        {waiting.Bucket{Kind: waiting.Parked, Destination: "orders-crm", Shard: 3}, true},
 		"parked in a shard no more":    {waiting.Bucket{Kind: waiting.Parked, Destination: "orders-crm", Shard: waiting.Shards + 1}, true},
+		"parked in the next shard":     {waiting.Bucket{Kind: waiting.Parked, Destination: "orders-crm", Shard: waiting.Shards}, true},
 		"bucket of an unknown release": {waiting.Bucket{Kind: "elsewhere", Shard: 3}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
