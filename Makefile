@@ -15,10 +15,11 @@ help: ## Print this list
 run: ## Start the whole system on this machine and deliver sample events (ARGS=-exit stops when all is done)
 	@go build -o .bin/local ./scripts/local && exec .bin/local $(ARGS)
 
+# Go ends the tests of a package after ten minutes, which two busy processors with nothing compiled yet can need.
 .PHONY: test
 test: ## Run all tests with the race detector; the CDK tests need Node
-	go test -race $$(go list ./... | grep -v /infra)
-	go test ./infra/...
+	go test -race -timeout 30m $$(go list ./... | grep -v /infra)
+	go test -timeout 30m ./infra/...
 
 .PHONY: check
 check: ## Check format, go.mod, vet and the linters
