@@ -244,9 +244,13 @@ func (c contract) topicResources() document {
 	})
 	for protocol, endpoints := range map[string][]string{"email": c.Alarms.Email, "https": c.Alarms.HTTPS} {
 		for _, endpoint := range endpoints {
-			all[fmt.Sprintf("alarms/%s-%.4x", protocol, sha256.Sum256([]byte(endpoint)))] = resource("AWS::SNS::Subscription", document{
-				"TopicArn": ref(topicID), "Protocol": protocol, "Endpoint": endpoint,
-			})
+			subscription := document{"TopicArn": ref(topicID), "Protocol": protocol, "Endpoint": endpoint}
+			if protocol == "https" {
+				subscription["DeliveryPolicy"] = document{"healthyRetryPolicy": document{
+					"numRetries": 50, "minDelayTarget": 20, "maxDelayTarget": 60, "backoffFunction": "linear", // 33 minutes; an hour is SNS's limit
+				}}
+			}
+			all[fmt.Sprintf("alarms/%s-%.4x", protocol, sha256.Sum256([]byte(endpoint)))] = resource("AWS::SNS::Subscription", subscription)
 		}
 	}
 	for _, channel := range c.Alarms.Slack {

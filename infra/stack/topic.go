@@ -19,6 +19,15 @@ import (
 // Source: https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
 var keyPublish = [...]topology.Operation{"kms:Decrypt", "kms:GenerateDataKey*"}
 
+// pagerRetries has SNS try a URL that does not answer for about half an hour. Left to itself it gives up after three retries, which is a minute, and a page that
+// is raised does not call again. All retries together must end within an hour.
+// Source: https://docs.aws.amazon.com/sns/latest/dg/sns-message-delivery-retries.html
+func pagerRetries() map[string]any {
+	return map[string]any{
+		"healthyRetryPolicy": map[string]any{"numRetries": 50, "minDelayTarget": 20, "maxDelayTarget": 60, "backoffFunction": "linear"},
+	}
+}
+
 // addTopic adds the topic on which pages are published, encrypted with a key that lets CloudWatch in, which no key of AWS does.
 func (b *builder) addTopic(scope constructs.Construct) *string {
 	key := b.key
@@ -43,15 +52,15 @@ func (b *builder) addTopic(scope constructs.Construct) *string {
 	topic.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
 		Principals: &[]awsiam.IPrincipal{cloudwatch}, Actions: jsii.Strings("sns:Publish"), Resources: &[]*string{topic.TopicArn()}, Conditions: conditions,
 	}))
-	subscribe := func(protocol string, endpoints []string) {
+	subscribe := func(protocol string, endpoints []string, retries any) {
 		for _, endpoint := range endpoints {
 			awssns.NewCfnSubscription(scope, jsii.String(protocol+"-"+digest(endpoint)), &awssns.CfnSubscriptionProps{
-				TopicArn: topic.TopicArn(), Protocol: jsii.String(protocol), Endpoint: jsii.String(endpoint),
+				TopicArn: topic.TopicArn(), Protocol: jsii.String(protocol), Endpoint: jsii.String(endpoint), DeliveryPolicy: retries,
 			})
 		}
 	}
-	subscribe("email", b.props.Alarms.Email)
-	subscribe("https", b.props.Alarms.HTTPS)
+	subscribe("email", b.props.Alarms.Email, nil) // SNS has its own retries for it, over six hours
+	subscribe("https", b.props.Alarms.HTTPS, pagerRetries())
 	b.addSlack(scope, topic)
 	b.output("AlarmTopicArn", topic.TopicArn(), "ARN of the topic on which alarms are published")
 	return topic.TopicArn()
