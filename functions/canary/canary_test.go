@@ -341,6 +341,43 @@ func TestFaultsOfOurs(t *testing.T) {
 	}
 }
 
+// A stranger's request costs no call for the key.
+func TestUnsignedRequestNeedsNoKey(t *testing.T) {
+	w := newWorld(t)
+	d := w.delivery(w.event(), w.keys...)
+	delete(d.headers, "webhook-signature")
+	w.keyless = errors.New("asked for")
+	if status, _ := w.receive(d); status != 401 {
+		t.Errorf("answered %d", status)
+	}
+}
+
+// What was sent is counted, and a clock that is set back makes no negative latency.
+func TestCanaryMetrics(t *testing.T) {
+	w := newWorld(t)
+	counts := telemetry.NewBatch()
+	if _, err := w.Handle(telemetry.With(t.Context(), counts), json.RawMessage(run)); err != nil {
+		t.Fatal(err)
+	}
+	var line bytes.Buffer
+	emitter, err := telemetry.New(telemetry.Config{Function: "canary", Writer: &line})
+	if err != nil {
+		t.Fatal(err)
+	}
+	emitter.Emit(counts)
+	if !strings.Contains(line.String(), `"CanarySent":1`) {
+		t.Errorf("metrics %s", line.String())
+	}
+	e := w.event()
+	if e.Time != "2026-11-22T11:25:17.123Z" || e.DataContentType != "application/json" {
+		t.Errorf("event of %s, %s", e.Time, e.DataContentType)
+	}
+	w.now = w.now.Add(-2 * time.Second)
+	if status, metrics := w.receive(w.delivery(e, w.keys...)); status != 204 || metrics["CanaryLatency"] != 0 || metrics["CanaryReceived"] != 1 {
+		t.Errorf("answered %d, metrics %v", status, metrics)
+	}
+}
+
 // Whatever a stranger sends is refused.
 func FuzzRequest(f *testing.F) {
 	f.Add("POST", "v1,AAAA", "msg_1", `{"sent":1,"odd":{},"seal":""}`, false)

@@ -696,6 +696,7 @@ func TestWhatCannotBeSentIsRejectedWithoutARequest(t *testing.T) {
 		{"no URL", func(x *downstream.Attempt) { x.Destination.Webhook.URL = "" }, "bad-configuration"},
 		{"relative URL", func(x *downstream.Attempt) { x.Destination.Webhook.URL = "/hooks" }, "bad-configuration"},
 		{"URL of another scheme", func(x *downstream.Attempt) { x.Destination.Webhook.URL = "file:///etc/passwd" }, "bad-configuration"},
+		{"URL of a scheme nobody speaks", func(x *downstream.Attempt) { x.Destination.Webhook.URL = "ftp://example.com/hooks" }, "bad-configuration"},
 		{"URL without host", func(x *downstream.Attempt) { x.Destination.Webhook.URL = "http://:80/" }, "bad-configuration"},
 		{"URL with credentials", func(x *downstream.Attempt) {
 			x.Destination.Webhook.URL = strings.Replace(r.URL, "//", "//user:pass@", 1)
