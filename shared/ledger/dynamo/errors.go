@@ -1,14 +1,11 @@
 package dynamo
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
-
-	"github.com/aws/smithy-go"
 
 	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/dynamocode"
 	"github.com/waybillhq/waybill/shared/ledger"
 )
 
@@ -28,10 +25,8 @@ func (e *Error) Error() string {
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
 	}
-	if hint := e.hint(); hint != "" {
-		s += " (" + hint + ")"
-	}
-	return s
+	return s + dynamocode.Hint(e.Code, e.Table,
+		"grant dynamodb:UpdateItem, dynamodb:BatchGetItem and, for the batch form, dynamodb:PartiQLInsert and dynamodb:PartiQLUpdate")
 }
 
 // Unwrap gives kind and cause.
@@ -42,37 +37,19 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Cause}
 }
 
-func (e *Error) hint() string {
-	switch plainCode(e.Code) {
-	case "ResourceNotFound":
-		return fmt.Sprintf("table %q does not exist in this account and region: deploy it, or correct the setting that names it", e.Table)
-	case "AccessDenied":
-		return fmt.Sprintf("the role may not do this to table %q: grant dynamodb:UpdateItem, dynamodb:BatchGetItem and, for the batch form, "+
-			"dynamodb:PartiQLInsert and dynamodb:PartiQLUpdate", e.Table)
-	}
-	return ""
-}
-
 // errDuplicateItem is what an INSERT meets where a row exists. It never leaves the package.
 var errDuplicateItem = errors.New("a row exists already")
 
-// plainCode takes the suffix off: whole calls are refused with it ("AccessDeniedException"), statements without ("AccessDenied").
-func plainCode(code string) string { return strings.TrimSuffix(code, "Exception") }
-
 // kindOf maps a code of DynamoDB to the sentinel that says what the caller may do. An unknown code means an unknown outcome.
 func kindOf(code string) error {
-	switch plainCode(code) {
-	case "ConditionalCheckFailed":
+	switch {
+	case dynamocode.Plain(code) == "ConditionalCheckFailed":
 		return ledger.ErrRefused
-	case "DuplicateItem":
+	case dynamocode.Plain(code) == "DuplicateItem":
 		return errDuplicateItem
-	case "Throttling", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded",
-		// Lost against a transaction or another region's write: nothing was written, and later it will be.
-		"TransactionConflict", "TransactionInProgress", "ReplicatedWriteConflict":
+	case dynamocode.Throttled(code):
 		return ledger.ErrThrottled
-	case "AccessDenied", "Validation", "ValidationError",
-		// Emulators that do not know PartiQL say so in these words.
-		"UnknownOperation", "NotImplemented":
+	case dynamocode.Unsupported(code):
 		return ledger.ErrUnsupported
 	}
 	return ledger.ErrUnknown
@@ -98,9 +75,7 @@ func (s source) statement(id delivery.ID, code, message string) *Error {
 // call is the error of a whole call. Whatever carries no code of DynamoDB got no answer.
 func (s source) call(id delivery.ID, err error) *Error {
 	e := s.fault(id, ledger.ErrUnknown, err)
-	var api smithy.APIError
-	if errors.As(err, &api) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-		e.Code = api.ErrorCode()
+	if e.Code = dynamocode.Of(err); e.Code != "" {
 		e.Kind = kindOf(e.Code)
 	}
 	return e

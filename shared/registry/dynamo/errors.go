@@ -1,14 +1,12 @@
 package dynamo
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/smithy-go"
 
+	"github.com/waybillhq/waybill/shared/dynamocode"
 	"github.com/waybillhq/waybill/shared/registry"
 )
 
@@ -28,13 +26,7 @@ func (e *Error) Error() string {
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
 	}
-	switch plainCode(e.Code) {
-	case "ResourceNotFound":
-		s += fmt.Sprintf(" (table %q does not exist in this account and region: deploy it, or correct the setting that names it)", e.Table)
-	case "AccessDenied":
-		s += fmt.Sprintf(" (the role may not do this to table %q: see the permissions in the documentation of package dynamo)", e.Table)
-	}
-	return s
+	return s + dynamocode.Hint(e.Code, e.Table, "see the permissions in the documentation of package dynamo")
 }
 
 // Unwrap gives kind and cause.
@@ -45,13 +37,9 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Cause}
 }
 
-func plainCode(code string) string { return strings.TrimSuffix(code, "Exception") }
-
 // kindOf maps a code of DynamoDB to the sentinel that says what the caller may do. A refused condition is dealt with where it is made.
 func kindOf(code string) error {
-	switch plainCode(code) {
-	case "Throttling", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded",
-		"TransactionConflict", "TransactionInProgress", "ReplicatedWriteConflict":
+	if dynamocode.Throttled(code) {
 		return registry.ErrThrottled
 	}
 	return registry.ErrUnknown
@@ -60,9 +48,7 @@ func kindOf(code string) error {
 // failed is the error of a call. Whatever carries no code of DynamoDB got no answer.
 func (s *Store) failed(operation, part, row string, err error) *Error {
 	e := &Error{Operation: operation, Table: s.table, Part: part, Row: row, Kind: registry.ErrUnknown, Cause: err}
-	var api smithy.APIError
-	if errors.As(err, &api) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-		e.Code = api.ErrorCode()
+	if e.Code = dynamocode.Of(err); e.Code != "" {
 		e.Kind = kindOf(e.Code)
 	}
 	return e

@@ -1,13 +1,10 @@
 package dynamo
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 
-	"github.com/aws/smithy-go"
-
+	"github.com/waybillhq/waybill/shared/dynamocode"
 	"github.com/waybillhq/waybill/shared/waiting"
 )
 
@@ -27,13 +24,7 @@ func (e *Error) Error() string {
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
 	}
-	switch plainCode(e.Code) {
-	case "ResourceNotFound":
-		s += fmt.Sprintf(" (table %q does not exist in this account and region: deploy it, or correct the setting that names it)", e.Table)
-	case "AccessDenied":
-		s += fmt.Sprintf(" (the role may not do this to table %q: see the permissions in the documentation of package dynamo)", e.Table)
-	}
-	return s
+	return s + dynamocode.Hint(e.Code, e.Table, "see the permissions in the documentation of package dynamo")
 }
 
 // Unwrap gives kind and cause.
@@ -47,18 +38,14 @@ func (e *Error) Unwrap() []error {
 // errUnsupported marks what the account refuses in this form. To callers of the package it is an unknown outcome.
 var errUnsupported = fmt.Errorf("%w: this form of writing is refused", waiting.ErrUnknown)
 
-// plainCode takes the suffix off: whole calls are refused with it ("AccessDeniedException"), statements without ("AccessDenied").
-func plainCode(code string) string { return strings.TrimSuffix(code, "Exception") }
-
 // kindOf maps a code of DynamoDB to the sentinel that says what the caller may do. An unknown code means an unknown outcome.
 func kindOf(code string) error {
-	switch plainCode(code) {
-	case "ConditionalCheckFailed":
+	switch {
+	case dynamocode.Plain(code) == "ConditionalCheckFailed":
 		return waiting.ErrRefused
-	case "Throttling", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded",
-		"TransactionConflict", "TransactionInProgress", "ReplicatedWriteConflict":
+	case dynamocode.Throttled(code):
 		return waiting.ErrThrottled
-	case "AccessDenied", "Validation", "ValidationError", "UnknownOperation", "NotImplemented":
+	case dynamocode.Unsupported(code):
 		return errUnsupported
 	}
 	return waiting.ErrUnknown
@@ -76,9 +63,7 @@ func (s *Store) refused(operation, bucket, row, code, message string) *Error {
 // failed is the error of a whole call. Whatever carries no code of DynamoDB got no answer.
 func (s *Store) failed(operation, bucket, row string, err error) *Error {
 	e := &Error{Operation: operation, Table: s.table, Bucket: bucket, Row: row, Kind: waiting.ErrUnknown, Cause: err}
-	var api smithy.APIError
-	if errors.As(err, &api) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-		e.Code = api.ErrorCode()
+	if e.Code = dynamocode.Of(err); e.Code != "" {
 		e.Kind = kindOf(e.Code)
 	}
 	return e
