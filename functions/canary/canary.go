@@ -73,6 +73,14 @@ type Sent struct {
 // Handle takes whatever the function is invoked with: a request at its URL, which it answers with a Response, or else a run by the clock, which it answers
 // with a Sent. An error means that a fault of ours kept it from doing either; a request is then answered by Lambda with 502, and tried again by the deliverer.
 func (c *Canary) Handle(ctx context.Context, payload json.RawMessage) (any, error) {
+	answer, err := c.handle(ctx, payload)
+	if err != nil { // Lambda tells nobody what a run ends with
+		c.cfg.Logger.LogAttrs(ctx, slog.LevelError, "canary failed", telemetry.Error(err))
+	}
+	return answer, err
+}
+
+func (c *Canary) handle(ctx context.Context, payload json.RawMessage) (any, error) {
 	var r request
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return nil, fmt.Errorf("canary: neither a run nor a request: %w", err)

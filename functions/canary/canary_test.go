@@ -338,6 +338,10 @@ func TestFaultsOfOurs(t *testing.T) {
 		if answer, err := w.Handle(t.Context(), json.RawMessage(c.payload)); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, %v", name, answer, err)
 		}
+		if line := w.log.String(); !strings.Contains(line, "canary failed") || !strings.Contains(line, c.says) {
+			t.Errorf("%s: nobody reads why it failed, the log says %s", name, line)
+		}
+		w.log.Reset()
 	}
 }
 

@@ -38,7 +38,7 @@ func (d *work) attempt(ctx context.Context, jobs []*job, outcomes []error) {
 		switch {
 		case g.Leader != i:
 		case g.Err != nil:
-			outcomes[j.record] = d.fault(fmt.Errorf("no claim could be made: %w", g.Err))
+			outcomes[j.record] = d.fault(ctx, fmt.Errorf("no claim could be made: %w", g.Err))
 		case g.Verdict == ledger.Granted && d.tooLate(ctx, j.destination) != nil: // claiming took long
 			late = append(late, j)
 		case g.Verdict == ledger.Granted:
@@ -51,7 +51,7 @@ func (d *work) attempt(ctx context.Context, jobs []*job, outcomes []error) {
 			telemetry.From(ctx).Count(telemetry.ClaimConflicts, 1)
 			outcomes[j.record] = nil
 		default: // what is not understood is never dropped
-			outcomes[j.record] = d.fault(fmt.Errorf("the ledger's verdict %q is unknown", g.Verdict))
+			outcomes[j.record] = d.fault(ctx, fmt.Errorf("the ledger's verdict %q is unknown", g.Verdict))
 		}
 	}
 	for _, j := range late {
@@ -210,6 +210,7 @@ func (d *work) finish(ctx context.Context, jobs []*job, outcomes []error) {
 	d.settle(ctx, append(delivered, dropped...), outcomes)
 	d.send(ctx, futures, func(j *job, err error) {
 		if err != nil {
+			telemetry.From(ctx).Count(telemetry.Faults, 1)
 			// The attempt is not settled: when the lease is over, the redelivered message decides again.
 			outcomes[j.record] = d.busy(j.grant.LeaseUntil, fmt.Errorf("the %s could not be sent: %w", j.plan.Future, err))
 			return
@@ -315,6 +316,7 @@ func (d *Deliverer) settle(ctx context.Context, jobs []*job, outcomes []error) {
 			d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "stale owner", j.subject().Attrs()...)
 			outcomes[j.record] = outcome.Retry(fmt.Errorf("stale owner: %w", err))
 		case ledger.SendOutcome:
+			telemetry.From(ctx).Count(telemetry.Faults, 1)
 			outcomes[j.record] = d.busy(j.grant.LeaseUntil, fmt.Errorf("the result could not be written: %w", err))
 			message, encodeErr := d.sending(j, j.withOutcome(), d.spread(outcomeWait))
 			if encodeErr == nil {

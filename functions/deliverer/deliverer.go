@@ -191,7 +191,7 @@ func (d *work) deliverAll(ctx context.Context, records []batch.Record) []error {
 				return nil
 			}
 			if setErr != nil {
-				return d.fault(fmt.Errorf("destinations are unknown: %w", setErr))
+				return d.fault(ctx, fmt.Errorf("destinations are unknown: %w", setErr))
 			}
 			pass, err := d.gate(ctx, set, j, held)
 			if pass {
@@ -217,7 +217,8 @@ func undecodable(err error) error {
 
 // fault puts a delivery off because of a fault of our own, longer with every batch in a row that met one: during an outage of the ledger messages
 // should not be sent around all the time.
-func (d *work) fault(err error) error {
+func (d *work) fault(ctx context.Context, err error) error {
+	telemetry.From(ctx).Count(telemetry.Faults, 1)
 	if !d.faulted {
 		d.faulted = true
 		d.faults.Add(1)
@@ -265,6 +266,7 @@ func (d *Deliverer) settleOutstanding(ctx context.Context, jobs []*job, outcomes
 			telemetry.From(ctx).Count(telemetry.StaleOwners, 1)
 			outcomes[now[i].record] = outcome.Retry(err)
 		case ledger.SendOutcome:
+			telemetry.From(ctx).Count(telemetry.Faults, 1)
 			outcomes[now[i].record] = outcome.Defer(d.spread(outcomeWait), fmt.Errorf("outcome could not be written: %w", err))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/waiting"
 	"github.com/waybillhq/waybill/shared/waybill"
 )
@@ -24,7 +25,7 @@ func (d *work) gate(ctx context.Context, set *registry.Set, j *job, held *sendin
 	destination, ok := set.Lookup(m.Destination)
 	if !ok {
 		if destination, ok, err = d.lookAgain(ctx, m.Destination); err != nil {
-			return false, d.fault(err)
+			return false, d.fault(ctx, err)
 		}
 	}
 	// What the canary misses is its own alarm's to tell; nobody wants the delivery itself. It is off as long as a release that switches it on or off is under way.
@@ -42,7 +43,7 @@ func (d *work) gate(ctx context.Context, set *registry.Set, j *job, held *sendin
 	}
 	if d.cfg.Secrets != nil {
 		if destination, err = d.cfg.Secrets.Resolve(ctx, destination); err != nil {
-			return false, d.fault(fmt.Errorf("secrets of destination %s: %w", m.Destination, err))
+			return false, d.fault(ctx, fmt.Errorf("secrets of destination %s: %w", m.Destination, err))
 		}
 	}
 	j.destination = destination
@@ -241,6 +242,7 @@ func (d *Deliverer) deadLetter(j *job, attempts int, reason, detail string, code
 func (d *Deliverer) sendHeld(ctx context.Context, held *sendings, outcomes []error) {
 	d.send(ctx, held, func(j *job, err error) {
 		if err != nil {
+			telemetry.From(ctx).Count(telemetry.Faults, 1)
 			outcomes[j.record] = outcome.Retry(fmt.Errorf("held delivery could not be sent: %w", err))
 			return
 		}

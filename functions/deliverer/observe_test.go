@@ -4,18 +4,31 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/downstream"
+	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/telemetry"
 )
 
 // measured delivers messages as one batch and gives the line of metrics that it writes.
 func (w *world) measured(messages ...delivery.Message) map[string]any {
+	w.t.Helper()
+	line, outcomes := w.counted(messages...)
+	for _, err := range outcomes {
+		want(w.t, err, outcome.Acknowledged)
+	}
+	return line
+}
+
+// counted is measured, whatever becomes of the messages.
+func (w *world) counted(messages ...delivery.Message) (line map[string]any, outcomes []error) {
 	w.t.Helper()
 	var out bytes.Buffer
 	e, err := telemetry.New(telemetry.Config{Function: "deliverer", Writer: &out})
@@ -25,17 +38,15 @@ func (w *world) measured(messages ...delivery.Message) map[string]any {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 58*time.Second)
 	defer cancel()
 	b := telemetry.NewBatch()
-	for _, err := range w.deliverIn(telemetry.With(ctx, b), messages...) {
-		want(w.t, err, outcome.Acknowledged)
-	}
+	outcomes = w.deliverIn(telemetry.With(ctx, b), messages...)
 	e.Emit(b)
-	line := map[string]any{}
+	line = map[string]any{}
 	if out.Len() > 0 {
 		if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	return line
+	return line, outcomes
 }
 
 // Every end of a delivery is counted where it is durable, with its age.
@@ -111,6 +122,51 @@ func TestMetrics(t *testing.T) {
 					if number, _ := got.(float64); number != want {
 						t.Errorf("%s = %v, want %v", metric, line[metric], want)
 					}
+				}
+			})
+		})
+	}
+}
+
+// nowhere is a registry that cannot be reached.
+type nowhere struct{}
+
+// Set implements registry.Source.
+func (nowhere) Set(context.Context) (*registry.Set, error) { return nil, errDown }
+
+// TestFaultsOfOursAreCounted: what comes again because something of ours cannot be reached is young for SQS each time, so that nothing but this number tells of it.
+func TestFaultsOfOursAreCounted(t *testing.T) {
+	throttled := func(n int) []ledger.Answer { return slices.Repeat([]ledger.Answer{{Err: ledger.ErrThrottled}}, n) }
+	for name, c := range map[string]struct {
+		prepare func(*world)
+		want    any // nothing, or a number
+	}{
+		"all is well":     {func(*world) {}, nil},
+		"no claim":        {func(w *world) { w.store.claim = func(c []ledger.Claim) []ledger.Answer { return throttled(len(c)) } }, 2.0},
+		"no destinations": {func(w *world) { w.cfg.Destinations = nowhere{}; w.restart() }, 2.0},
+		"no secret":       {func(w *world) { w.cfg.Secrets = keys{errDown}; w.restart() }, 2.0},
+		"no room": {func(w *world) {
+			w.directory.pause("crm")
+			w.room.refuse = errDown
+		}, 2.0},
+		"no successor": {func(w *world) {
+			w.answer = answering(downstream.Result{Verdict: downstream.Retry, Code: 500, Reason: "http-500"})
+			w.deliveries.refuse = errDown
+		}, 2.0},
+		"no settlement": {func(w *world) {
+			w.store.settle = func(_ context.Context, s []ledger.Settlement) []error {
+				return slices.Repeat([]error{ledger.ErrThrottled}, len(s))
+			}
+		}, 2.0},
+		"somebody else's": {func(w *world) { w.deliver(message("1", "crm"), message("2", "crm")) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.answer = answering(downstream.Result{Verdict: downstream.Delivered, Code: 200})
+				c.prepare(w)
+				if line, _ := w.counted(message("1", "crm"), message("2", "crm")); line["Faults"] != c.want {
+					t.Errorf("%v faults, want %v", line["Faults"], c.want)
 				}
 			})
 		})

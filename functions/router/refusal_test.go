@@ -223,7 +223,7 @@ func TestCounts(t *testing.T) {
 		record("bad", `{"specversion":"9"}`), later,
 		record("test", `{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026-01-01T00:00:00.000Z","Bucket":"b","RequestId":"r","HostId":"h"}`),
 	)
-	if want := map[string]float64{"Accepted": 5, "Routed": 2, "Unmatched": 1, "Dropped": 1, "Matches": 4, "Unsent": 1}; !maps.Equal(got, want) {
+	if want := map[string]float64{"Accepted": 5, "Routed": 2, "Unmatched": 1, "Dropped": 1, "Matches": 4, "Unsent": 1, "Faults": 1}; !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
 	down = false

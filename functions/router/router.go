@@ -109,6 +109,7 @@ func (r *Router) tenant(queueARN string) string {
 func (r *Router) Route(ctx context.Context, records []batch.Record) []error {
 	set, err := r.cfg.Destinations.Set(ctx)
 	if err != nil {
+		telemetry.From(ctx).Count(telemetry.Faults, len(records))
 		outcomes := make([]error, len(records))
 		for i, rec := range records {
 			outcomes[i] = outcome.Defer(r.later(acceptedAt(rec)), fmt.Errorf("destinations are unknown: %w", err))
@@ -161,6 +162,9 @@ func (w *routing) outcome(i int, rec batch.Record) error {
 		w.total.continued++
 		s.err = outcome.Defer(continueWait, o.Err)
 	case o.Kind == outcome.Deferred:
+		if !errors.Is(s.err, errTimeUp) {
+			w.total.faults++
+		}
 		s.err = outcome.Defer(w.later(acceptedAt(rec)), o.Err)
 	}
 	if s.moved {
@@ -193,7 +197,7 @@ func (r *Router) input(rec batch.Record) events.Input {
 
 // tally counts what became of a batch.
 type tally struct {
-	accepted, routed, unmatched, dropped, matches, unsent, continued int
+	accepted, routed, unmatched, dropped, matches, unsent, continued, faults int
 }
 
 // count adds a record that came to its end.
@@ -219,6 +223,7 @@ func (w *routing) report(ctx context.Context) {
 	}{
 		{telemetry.Accepted, w.total.accepted}, {telemetry.Routed, w.total.routed}, {telemetry.Unmatched, w.total.unmatched},
 		{telemetry.Dropped, w.total.dropped}, {telemetry.Matches, w.total.matches}, {telemetry.Unsent, w.total.unsent}, {telemetry.Continued, w.total.continued},
+		{telemetry.Faults, w.total.faults},
 	} {
 		b.Count(c.metric, c.n)
 		attrs = append(attrs, slog.Int(c.metric.String(), c.n))

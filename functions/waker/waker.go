@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/shared/queue"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/waiting"
 )
 
@@ -83,6 +84,8 @@ type Report struct {
 	// oldest hour should have been closed that is still open, whichever is more; 0 if it is not behind. What could not be read counts from the
 	// beginning of its hour, because nobody knows what lies there.
 	Lag time.Duration
+	// Blind says that the watermarks could not be read: nothing was done, and how far behind the waker is nobody knows.
+	Blind bool
 
 	Stray      int  // deliveries that a scan found where no run looks. Each means that a rule was broken: alarm above 0
 	Scanned    bool // a scan of the whole room has come to its end
@@ -155,7 +158,7 @@ func (w *Waker) Run(ctx context.Context) (Report, error) {
 	var err error
 	if r.state, err = r.Store.State(ctx); err != nil {
 		r.fail("read the watermarks", err)
-		r.report.Complete = false
+		r.report.Complete, r.report.Blind = false, true
 		return r.end(ctx)
 	}
 	r.readMarks(ctx)
@@ -212,15 +215,18 @@ func (r *run) end(ctx context.Context) (Report, error) {
 		errs = append(errs, fmt.Errorf("waker: could not %s, %d times: %w", what, f.times, f.first))
 	}
 	level := slog.LevelInfo
-	if len(errs) > 0 || r.report.Stray > 0 || r.report.Unreadable > 0 {
+	if r.report.Stray > 0 || r.report.Unreadable > 0 {
 		level = slog.LevelWarn
 	}
-	p := r.report
-	r.Logger.LogAttrs(ctx, level, "woke deliveries",
+	if len(errs) > 0 { // the run ends with it, and Lambda tells nobody what a run ends with
+		level = slog.LevelError
+	}
+	err, p := errors.Join(errs...), r.report
+	r.Logger.LogAttrs(ctx, level, "woke deliveries", telemetry.Error(err),
 		slog.Int("moved", p.Moved), slog.Int("late", p.Late), slog.Duration("lateBy", p.LateBy), slog.Int("drained", p.Drained), slog.Int("expired", p.Expired),
 		slog.Int("destinations", p.Destinations), slog.Int("held", p.Held), slog.Duration("oldestParked", p.OldestParked), slog.Int("open", p.Open), slog.Duration("lag", p.Lag), slog.Int("stray", p.Stray),
 		slog.Int("unreadable", p.Unreadable), slog.Int("failed", p.Failed), slog.Bool("complete", p.Complete))
-	return p, errors.Join(errs...)
+	return p, err
 }
 
 // each calls do for 0 … n-1 in random order, at most limit at once, so that what comes too late in one run does not in every run.

@@ -1,11 +1,13 @@
 package waker_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,6 +25,7 @@ import (
 	"github.com/waybillhq/waybill/shared/awslocal"
 	"github.com/waybillhq/waybill/shared/awslocal/dynamodb"
 	localsqs "github.com/waybillhq/waybill/shared/awslocal/sqs"
+	"github.com/waybillhq/waybill/shared/awslocal/wire"
 	"github.com/waybillhq/waybill/shared/delivery"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/queue/sqs"
@@ -464,4 +467,28 @@ func (s *slowStore) Buckets(ctx context.Context, after waiting.Cursor) ([]string
 		<-time.After(s.region.slow.scan)
 	}
 	return s.Store.Buckets(ctx, after)
+}
+
+// TestBlindRunSaysSo: a run that cannot read the watermarks knows nothing of how far behind it is, and its line is the only place where its error can be read.
+func TestBlindRunSaysSo(t *testing.T) {
+	inRegion(t, handler, func(t *testing.T, r *region) {
+		var log bytes.Buffer
+		w, err := waker.New(waker.Config{Store: r.store, Limits: limits, Deliveries: r.sender, Destinations: r, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		denied := &wire.Error{Code: "AccessDeniedException", Message: "not today", Status: http.StatusBadRequest}
+		fault := r.endpoint.Faults().Add(awslocal.Fault{Service: "dynamodb", Error: denied})
+		report, err := w.Run(t.Context())
+		if err == nil || !report.Blind || report.Complete {
+			t.Errorf("without a table: %+v, %v", report, err)
+		}
+		if line := log.String(); !strings.Contains(line, `"level":"ERROR"`) || !strings.Contains(line, "read the watermarks") || !strings.Contains(line, "woke deliveries") {
+			t.Errorf("the log says %s", line)
+		}
+		fault.Remove()
+		if report, err = w.Run(t.Context()); err != nil || report.Blind {
+			t.Errorf("with a table: %+v, %v", report, err)
+		}
+	})
 }

@@ -51,12 +51,15 @@ func traced[E, R any](cfg config.Function, p Parts, handle func(context.Context,
 	}
 }
 
-// publish counts what a run of the waker has done. That nothing lags is published too: it is the waker's sign of life.
+// publish counts what a run of the waker has done. That nothing lags is published too: it is the waker's sign of life. A run that could not even see what there is to do
+// is none.
 func publish(b *telemetry.Batch, r waker.Report) {
 	b.Count(telemetry.WakerMoved, r.Moved)
 	b.Count(telemetry.WakerDrained, r.Drained+r.Expired)
 	b.Count(telemetry.WakerFailed, r.Failed)
-	b.Duration(telemetry.WakerLag, r.Lag)
+	if !r.Blind {
+		b.Duration(telemetry.WakerLag, r.Lag)
+	}
 	if r.OldestParked > 0 {
 		b.Duration(telemetry.WakerOldestParked, r.OldestParked)
 	}

@@ -24,6 +24,14 @@ import (
 // Start runs a function under Lambda's runtime. It returns only when the function cannot start, with every reason at once; a
 // function that cannot start deletes no message.
 func Start(name topology.FunctionName, assemble Assembly) error {
+	err := start(name, assemble)
+	if err != nil { // in the form that queries of logs can read; the caller says it in full
+		slog.New(lambdacontext.NewLogHandler()).Error("the function cannot start", telemetry.Error(err))
+	}
+	return err
+}
+
+func start(name topology.FunctionName, assemble Assembly) error {
 	cfg, err := config.Load(name, os.LookupEnv)
 	if err != nil {
 		return err

@@ -81,7 +81,7 @@ func TestRunbooksAnswerTheSameQuestionsInTheSameOrder(t *testing.T) {
 var platform = []string{"@timestamp", "@message", "@log", "@logStream", "type", "record.status", "Function", telemetry.KeyRequestID}
 
 // words of the query language that stand where fields do.
-var words = strings.Fields("fields filter stats sort limit as by and or not in like asc desc count sum avg min max latest earliest pct bin ispresent")
+var words = strings.Fields("fields filter parse substr stats sort limit as by and or not in like asc desc count sum avg min max latest earliest pct bin ispresent")
 
 // A query that asks for certain lines may use the fields of those; one that takes all lines of a level also those that any line can have; and
 // one that asks for no line in particular adds up metrics.
@@ -89,6 +89,7 @@ func TestQueriesUseFieldsThatAreLogged(t *testing.T) {
 	notFields := regexp.MustCompile(`"[^"]*"|/[^/\n]*[^/\n ]/|[^.\w]\d+[smhd]?\b`) // texts, patterns, numbers and durations
 	name := regexp.MustCompile(`[@A-Za-z][A-Za-z0-9_.]*`)
 	alias := regexp.MustCompile(`\bas (\w+)`)
+	parsed := regexp.MustCompile(`\(\?<(\w+)>`) // out of a field
 	lines := regexp.MustCompile(`message (?:=|in|like) (\[[^\]]*\]|"[^"]*"|/[^/]*/)`)
 	line := regexp.MustCompile(`"([^"]*)"|/\^([^/]*)/`)
 	for page, book := range read(t) {
@@ -109,6 +110,9 @@ func TestQueriesUseFieldsThatAreLogged(t *testing.T) {
 		}
 		if asked == nil || regexp.MustCompile(`\blevel\b`).MatchString(book.Query.Text) {
 			known = append(known, telemetry.Fields()...)
+		}
+		for _, match := range parsed.FindAllStringSubmatch(book.Query.Text, -1) {
+			known = append(known, match[1])
 		}
 		text := notFields.ReplaceAllString(book.Query.Text, " ")
 		for _, match := range alias.FindAllStringSubmatch(text, -1) {

@@ -13,6 +13,7 @@ const (
 	Rejected
 	Panics
 	SendFailures
+	Faults
 	LinesLost
 
 	Accepted
@@ -109,6 +110,7 @@ var table = [metrics]Definition{
 	Rejected:      {Name: "Rejected", Unit: Count, Meaning: "messages sent to the function's dead-letter queue with a reason"},
 	Panics:        {Name: "Panics", Unit: Count, Meaning: "messages whose handling panicked, a bug of ours"},
 	SendFailures:  {Name: "SendFailures", Unit: Count, Meaning: "copies, dead letters and changes of visibility that SQS did not take; the messages went back"},
+	Faults:        {Name: "Faults", Unit: Count, Meaning: "messages that come again because a table, a secret or a queue could not be reached; counted by router and deliverer"},
 	LinesLost:     {Name: "LinesLost", Unit: Count, Meaning: "lines of metrics that could not be written before this one"},
 
 	// The router. Accepted = Routed + Unmatched + Dropped + messages refused, which Rejected counts.

@@ -12,12 +12,14 @@ type PageName string
 // The causes.
 const (
 	IngressDeadLetters    PageName = "ingress-dead-letters"
+	IngressRefused        PageName = "ingress-refused"
 	DeliveriesDeadLetters PageName = "deliveries-dead-letters"
 	DeadLettersExpiring   PageName = "dead-letters-expiring"
 	IngressBacklog        PageName = "ingress-backlog"
 	DeliveriesBacklog     PageName = "deliveries-backlog"
 	FunctionErrors        PageName = "function-errors"
 	FunctionCapacity      PageName = "function-capacity"
+	WorkPutOff            PageName = "work-put-off"
 	TablesThrottled       PageName = "tables-throttled"
 	TablesFailing         PageName = "tables-failing"
 	WakerStopped          PageName = "waker-stopped"
@@ -49,12 +51,14 @@ func Pages() []Page {
 		{CanaryMissing, "The event that Waybill sends itself every minute does not arrive, or arrives late."},
 		{ObjectiveBurning, "Deliveries are late: the error budget of the objective is being used up too fast."},
 		{FunctionErrors, "A function fails, panics, or cannot put messages where they belong."},
+		{WorkPutOff, "Messages are put off again and again, because a table, a secret or a queue cannot be reached."},
 		{FunctionCapacity, "A function is at the limit of its concurrency or its time."},
 		{TablesThrottled, "DynamoDB throttles a table."},
 		{TablesFailing, "DynamoDB answers slowly or with errors of its own."},
 		{StaleOwners, "Deliveries are settled by two workers: some may have been made twice."},
 		{StoreFallback, "The ledger is written one item at a time, because DynamoDB refuses batches."},
-		{DeliveriesGivenUp, "Many deliveries are given up."},
+		{DeliveriesGivenUp, "Many deliveries are given up, or refused for good."},
+		{IngressRefused, "Many messages are refused, because they are no events."},
 		{DeliveriesDeadLetters, "Deliveries lie in their dead-letter queue."},
 		{IngressDeadLetters, "Messages that are no events lie in the dead-letter queue of the ingress."},
 		{DeliveriesHeld, "A delivery has been held for days."},
@@ -124,6 +128,9 @@ const (
 	// maxInFlight is how many messages of a standard queue can be in flight. Beyond it a queue under long polling stands still without an error.
 	// Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 	maxInFlight = 120_000
+	// longestLook is how far back an alarm can look, with periods of an hour.
+	// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+	longestLook = 7 * day
 	// timeToAct is how long people have between a warning and a loss, weekends included.
 	timeToAct = 3 * day
 )
@@ -151,6 +158,8 @@ func (t Topology) Alarms(concurrency func(Function) int) []Alarm {
 	}
 	for _, f := range t.Functions {
 		switch f.Name {
+		case Router:
+			all = append(all, routerAlarms()...)
 		case Deliverer:
 			all = append(all, delivererAlarms()...)
 			all = append(all, objectiveAlarms()...)
@@ -174,6 +183,8 @@ func (t Topology) deadLetterAlarms(source Queue) []Alarm {
 		page = DeliveriesDeadLetters
 	}
 	name := "queue-" + string(dead.Name)
+	oldest := dead.Retention - source.Retention - timeToAct
+	lasting := int(min(oldest, longestLook) / time.Hour)
 	return []Alarm{
 		{
 			Name: name + "-depth", Page: page,
@@ -186,9 +197,19 @@ func (t Topology) deadLetterAlarms(source Queue) []Alarm {
 		{
 			Name: name + "-age", Page: DeadLettersExpiring,
 			Signal:    Signal{Namespace: AWSQueue, Name: "ApproximateAgeOfOldestMessage", Statistic: "Maximum", Queue: dead.Name},
-			Threshold: (dead.Retention - source.Retention - timeToAct).Seconds(), Period: time.Hour, Periods: 1, Breaching: 1, Missing: MissingIsGood,
+			Threshold: oldest.Seconds(), Period: time.Hour, Periods: 1, Breaching: 1, Missing: MissingIsGood,
 			Why: "the metric begins anew when SQS moves a message, but its time to live does not: retention less the source's retention is when the first can be " +
 				"deleted, and three days before that there is a weekend's time to act",
+			Silence: silentWhenEmpty,
+		},
+		{
+			Name: name + "-lasting", Page: DeadLettersExpiring,
+			// The age leaves out what was received three times. So has been what SQS itself has moved, and what three dry runs of a redrive have looked at.
+			// Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+			Signal:    Signal{Namespace: AWSQueue, Name: "ApproximateNumberOfMessagesVisible", Statistic: "Maximum", Queue: dead.Name},
+			Threshold: 1, Period: time.Hour, Periods: lasting, Breaching: lasting, Missing: MissingIsGood,
+			Why: "in all that time there was no hour in which the queue was empty, so that something may lie there for as long; the age does not tell of letters " +
+				"that were received three times, and a dry run of the redrive receives them",
 			Silence: silentWhenEmpty,
 		},
 	}
@@ -282,6 +303,13 @@ func functionAlarms(f Function, concurrency int) []Alarm {
 	}
 	return append(all,
 		Alarm{
+			Name: name + "-faults", Page: WorkPutOff, Signal: own("Faults"),
+			Threshold: 1, Period: 5 * time.Minute, Periods: 6, Breaching: 5, Missing: MissingIsGood,
+			Why: "single ones are put off and nobody notices; in most of half an hour it is a permission, a key, a secret or an outage. What is put off is sent again each " +
+				"time, which makes it young and unreceived for SQS, so that no age and no dead letter would ever tell",
+			Silence: silentWhenGood,
+		},
+		Alarm{
 			Name: name + "-panics", Page: FunctionErrors, Signal: own("Panics"),
 			Threshold: 20, Period: 5 * time.Minute, Periods: 1, Breaching: 1, Missing: MissingIsGood,
 			Why:     "two poison messages end in the dead-letter queue after ten receives each; more at a time is a bug that many messages meet",
@@ -367,6 +395,19 @@ func (t Topology) calls(table TableName) []string {
 	return slices.Compact(all)
 }
 
+// many is how many of a kind in a quarter of an hour call somebody although the dead-letter queue is not empty, and its depth calls nobody any more.
+const many = 15
+
+// routerAlarms watch what becomes of messages.
+func routerAlarms() []Alarm {
+	return []Alarm{{
+		Name: "ingress-refused", Page: IngressRefused, Signal: Signal{Namespace: Custom, Name: "Rejected", Statistic: "Sum", Function: Router},
+		Threshold: many, Period: 15 * time.Minute, Periods: 1, Breaching: 1, Missing: MissingIsGood,
+		Why:     "one a minute is a producer that does nothing else; the alarm on depth is raised for as long as a single old one lies there, and would not tell a wave from it",
+		Silence: silentWhenGood,
+	}}
+}
+
 // delivererAlarms watch what becomes of deliveries.
 func delivererAlarms() []Alarm {
 	of := func(metric, statistic string) Signal {
@@ -390,8 +431,14 @@ func delivererAlarms() []Alarm {
 			"longer than the default schedule takes: whatever holds it, limits on rate and concurrency included, somebody has forgotten it"),
 		{
 			Name: "deliveries-given-up", Page: DeliveriesGivenUp, Signal: of("GivenUp", "Sum"),
-			Threshold: 15, Period: 15 * time.Minute, Periods: 1, Breaching: 1, Missing: MissingIsGood,
+			Threshold: many, Period: 15 * time.Minute, Periods: 1, Breaching: 1, Missing: MissingIsGood,
 			Why:     "one a minute is more than people can look at one by one; the alarm on depth is raised since the first and would not tell a wave from it",
+			Silence: silentWhenGood,
+		},
+		{
+			Name: "deliveries-dead", Page: DeliveriesGivenUp, Signal: of("Dead", "Sum"),
+			Threshold: many, Period: 15 * time.Minute, Periods: 1, Breaching: 1, Missing: MissingIsGood,
+			Why:     "the same for all that die, such as what a receiver refuses at once: then nothing is given up, and where an old letter lies the depth tells nobody",
 			Silence: silentWhenGood,
 		},
 		{

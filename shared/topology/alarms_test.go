@@ -102,6 +102,34 @@ func TestHeldDeliveriesAreNotForgottenBetweenAttempts(t *testing.T) {
 	}
 }
 
+// SQS leaves messages that were received three times out of the age, and a dry run of the redrive receives: a second alarm looks at the depth alone, for as long as the
+// first would have waited, but no longer than CloudWatch can look back.
+func TestDeadLettersThatWereLookedAtAreNotForgotten(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*topology.Topology)
+		want   time.Duration
+	}{
+		"as it is":         {unchanged, 7 * 24 * time.Hour},
+		"a quick source":   {func(t *topology.Topology) { queue(t, topology.Ingress).Retention = 24 * time.Hour }, 7 * 24 * time.Hour},
+		"a lasting source": {func(t *topology.Topology) { queue(t, topology.Ingress).Retention = 6 * 24 * time.Hour }, 5 * 24 * time.Hour},
+	} {
+		a := alarm(t, "queue-ingress-dlq-lasting", c.change)
+		if got := a.Period * time.Duration(a.Periods); got != c.want || a.Breaching != a.Periods || a.Statistic != "Maximum" {
+			t.Errorf("%s: raised after %v, %d of %d, %s of the depth; want %v on end", name, got, a.Breaching, a.Periods, a.Statistic, c.want)
+		}
+	}
+}
+
+// Most of half an hour must be without a gap for a message that is put off again and again: the longest that it is put off for is four minutes, spread by a fifth.
+func TestPutOffIsNoticed(t *testing.T) {
+	const longest = 4 * time.Minute * 6 / 5
+	for _, name := range []string{"function-router-faults", "function-deliverer-faults"} {
+		if a := alarm(t, name, unchanged); a.Period < longest {
+			t.Errorf("%s looks at %v, in which a message that is put off may not come", name, a.Period)
+		}
+	}
+}
+
 // DynamoDB has these metrics per operation of its API, and PartiQL is none.
 func TestTablesAreWatchedPerOperation(t *testing.T) {
 	var got []string
@@ -133,8 +161,8 @@ func TestEachQueueAndFunctionIsWatched(t *testing.T) {
 		}
 	}
 	want := []string{
-		"queue-audit-dlq-depth", "queue-audit-dlq-age", "queue-audit-age", "queue-audit-in-flight", "queue-audit-unread", "function-audit-idle", "function-audit-errors",
-		"function-audit-throttles", "function-audit-duration", "function-audit-panics", "function-audit-send-failures", // and no limit of which 90 % could be
+		"queue-audit-dlq-depth", "queue-audit-dlq-age", "queue-audit-dlq-lasting", "queue-audit-age", "queue-audit-in-flight", "queue-audit-unread", "function-audit-idle", "function-audit-errors",
+		"function-audit-throttles", "function-audit-duration", "function-audit-faults", "function-audit-panics", "function-audit-send-failures", // and no limit of which 90 % could be
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("watched by %v, want %v", got, want)

@@ -245,7 +245,7 @@ func unchanged(Function) float64 { return 0 }
 func (t Topology) faultsPanel() Panel {
 	p := Panel{Title: "Runs that failed or were throttled", Lines: t.functionLines("Sum", unchanged, "Errors", "Throttles")}
 	fed := t.having(func(f Function) bool { return f.Source.Queue != "" })
-	p.Lines = append(p.Lines, counted("messages put off", "Deferred", fed), counted("panics", "Panics", fed), counted("not sent", "SendFailures", fed))
+	p.Lines = append(p.Lines, counted("messages put off", "Deferred", fed), counted("faults of ours", "Faults", fed), counted("panics", "Panics", fed), counted("not sent", "SendFailures", fed))
 	return p
 }
 
