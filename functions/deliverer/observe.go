@@ -76,6 +76,7 @@ func (d *Deliverer) countHeld(ctx context.Context, j *job) {
 		d.countParked(ctx, j)
 		return
 	}
+	d.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "given up without an attempt", append(j.subject().Attrs(), slog.String(telemetry.KeyReason, j.buried))...)
 	telemetry.From(ctx).Count(telemetry.Dead, 1)
 	if j.buried == reasonHeldTooLong {
 		telemetry.From(ctx).Count(telemetry.GivenUp, 1)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,6 +127,18 @@ func TestMetrics(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatIsGivenUpWithoutAnAttemptIsLogged: no attempt means no line about a failed one, and the runbooks look for a line.
+func TestWhatIsGivenUpWithoutAnAttemptIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		m := message("1", "nobody")
+		w.measured(m)
+		if log := w.logged(t); !strings.Contains(log, "given up without an attempt") || !strings.Contains(log, "unknown-destination") || !strings.Contains(log, string(m.Delivery)) {
+			t.Errorf("the log says %s", log)
+		}
+	})
 }
 
 // nowhere is a registry that cannot be reached.

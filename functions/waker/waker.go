@@ -222,10 +222,15 @@ func (r *run) end(ctx context.Context) (Report, error) {
 		level = slog.LevelError
 	}
 	err, p := errors.Join(errs...), r.report
-	r.Logger.LogAttrs(ctx, level, "woke deliveries", telemetry.Error(err),
+	attrs := []slog.Attr{
 		slog.Int("moved", p.Moved), slog.Int("late", p.Late), slog.Duration("lateBy", p.LateBy), slog.Int("drained", p.Drained), slog.Int("expired", p.Expired),
 		slog.Int("destinations", p.Destinations), slog.Int("held", p.Held), slog.Duration("oldestParked", p.OldestParked), slog.Int("open", p.Open), slog.Duration("lag", p.Lag), slog.Int("stray", p.Stray),
-		slog.Int("unreadable", p.Unreadable), slog.Int("failed", p.Failed), slog.Bool("complete", p.Complete))
+		slog.Int("unreadable", p.Unreadable), slog.Int("failed", p.Failed), slog.Bool("complete", p.Complete),
+	}
+	if err != nil {
+		attrs = append(attrs, telemetry.Error(err))
+	}
+	r.Logger.LogAttrs(ctx, level, "woke deliveries", attrs...)
 	return p, err
 }
 

@@ -16,8 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"github.com/waybillhq/waybill/functions/waker"
 	"github.com/waybillhq/waybill/shared/registry"
 	"github.com/waybillhq/waybill/shared/retry"
+	"github.com/waybillhq/waybill/shared/telemetry"
 	"github.com/waybillhq/waybill/shared/topology"
 )
 
@@ -69,5 +71,22 @@ func TestLogLevel(t *testing.T) {
 	}
 	if got := out.String(); strings.Contains(got, "quiet") || strings.Count(got, "loud") != 3 {
 		t.Errorf("logged %q", got)
+	}
+}
+
+// TestBlindWakerShowsNoSignOfLife: a run that could not see what there is to do must not look like one that has nothing to do.
+func TestBlindWakerShowsNoSignOfLife(t *testing.T) {
+	for blind, want := range map[bool]bool{true: false, false: true} {
+		var out bytes.Buffer
+		e, err := telemetry.New(telemetry.Config{Function: "waker", Writer: &out})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := telemetry.NewBatch()
+		publish(b, waker.Report{Blind: blind})
+		e.Emit(b)
+		if got := strings.Contains(out.String(), `"WakerLag"`); got != want {
+			t.Errorf("blind %v: a lag is published: %v, want %v", blind, got, want)
+		}
 	}
 }

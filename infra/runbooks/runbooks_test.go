@@ -81,7 +81,7 @@ func TestRunbooksAnswerTheSameQuestionsInTheSameOrder(t *testing.T) {
 var platform = []string{"@timestamp", "@message", "@log", "@logStream", "type", "record.status", "Function", telemetry.KeyRequestID}
 
 // words of the query language that stand where fields do.
-var words = strings.Fields("fields filter parse substr stats sort limit as by and or not in like asc desc count sum avg min max latest earliest pct bin ispresent")
+var words = strings.Fields("fields filter parse stats sort limit as by and or not in like asc desc count sum avg min max latest earliest pct bin ispresent")
 
 // A query that asks for certain lines may use the fields of those; one that takes all lines of a level also those that any line can have; and
 // one that asks for no line in particular adds up metrics.
