@@ -40,7 +40,7 @@ func (d *work) limit(ctx context.Context, due []*job, held *sendings, outcomes [
 			now = append(now, j)
 		case err != nil:
 			d.untried(j)
-			outcomes[j.record] = d.fault(err)
+			outcomes[j.record] = d.fault(ctx, err)
 		case !is || !place.Call:
 			d.untried(j)
 			outcomes[j.record] = d.delay(j, place, held)
