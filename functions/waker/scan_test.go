@@ -238,7 +238,7 @@ func TestRunThatCannotBegin(t *testing.T) {
 			if report.Complete != able || (err == nil) != able {
 				t.Errorf("%+v, %v", report, err)
 			}
-			if line := log.String(); !strings.Contains(line, "woke deliveries") || strings.Contains(line, "level=WARN") == able {
+			if line := log.String(); !strings.Contains(line, "woke deliveries") || strings.Contains(line, "level=ERROR") == able {
 				t.Errorf("log: %s", line)
 			}
 		}
