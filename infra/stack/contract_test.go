@@ -262,15 +262,21 @@ func (c contract) keyResource() document {
 
 // networkResources are those of the network that are not CDK's to lay out.
 func (c contract) networkResources() document {
-	all := document{
-		"network/logs/Resource": c.logsResource(),
-		"network/group/Resource": resource("AWS::EC2::SecurityGroup", document{
-			"GroupDescription": "Functions that call destinations: out by TCP, nothing in", "VpcId": ref("network/vpc/Resource"),
-			"SecurityGroupEgress": []any{document{
-				"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "Description": "Destinations and AWS",
-			}},
-		}),
+	group := resource("AWS::EC2::SecurityGroup", document{
+		"GroupDescription": "Functions that call destinations: out by TCP, nothing in", "VpcId": ref("network/vpc/Resource"),
+		"SecurityGroupEgress": []any{document{
+			"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "Description": "Destinations and AWS",
+		}},
+	})
+	var roles []any // stay until the last interface was given back
+	for _, f := range c.Topology.Functions {
+		if f.Secrets {
+			id := "function-" + string(f.Name) + "/role/"
+			roles = append(roles, id+"DefaultPolicy/Resource", id+"Resource")
+		}
 	}
+	group["DependsOn"] = roles
+	all := document{"network/logs/Resource": c.logsResource(), "network/group/Resource": group}
 	for i := range c.addresses() {
 		all[fmt.Sprintf("network/address-%d", i+1)] = c.kept(resource("AWS::EC2::EIP", document{"Domain": "vpc"}))
 	}

@@ -345,6 +345,33 @@ func TestACreationThatFailsCanBeTakenBack(t *testing.T) {
 	}
 }
 
+// Lambda gives the interfaces of a function back minutes after the function is gone, with the permissions of its role. A stack that deletes those first cannot delete
+// its network any more.
+func TestTheNetworkGoesBeforeTheRightToGiveItUp(t *testing.T) {
+	for name, s := range templates(t) {
+		resources := s.template["Resources"].(document)
+		for id, v := range resources {
+			r := v.(document)
+			if r["Type"] != "AWS::Lambda::Function" {
+				continue
+			}
+			settings, ok := properties(r)["VpcConfig"].(document)
+			if !ok {
+				continue
+			}
+			for _, group := range settings["SecurityGroupIds"].([]any) {
+				of := group.(document)["Fn::GetAtt"].([]any)[0].(string)
+				after := waitsFor(resources[of].(document))
+				for _, needed := range waitsFor(r) {
+					if kind := resources[needed].(document)["Type"]; (kind == "AWS::IAM::Role" || kind == "AWS::IAM::Policy") && !slices.Contains(after, needed) {
+						t.Errorf("%s: %s is deleted before %s, with which %s gives its interfaces back", name, needed, of, path(id, r))
+					}
+				}
+			}
+		}
+	}
+}
+
 // Somebody who is not called any more, and stands before others in the list, must not take them along.
 func TestOthersStayWhenOneIsNotCalledAnyMore(t *testing.T) {
 	templates(t) // or no Node

@@ -92,8 +92,10 @@ var interfaceOperations = [...]topology.Operation{
 
 // allowInterfaces lets Lambda connect a function with this role to a network, and keeps the function itself from doing the same: the interfaces
 // have no names beforehand, so that the permission is for all, and the function's own calls are the ones that say from which function
-// they come.
-func allowInterfaces(role awsiam.Role) {
+// they come. The security group waits for the role, because it goes in the reverse order: Lambda needs the permissions also for giving interfaces back, minutes after a
+// function is gone, and as long as they are there no group and no subnet can be deleted.
+// Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+func (n *network) allowInterfaces(role awsiam.Role) {
 	allow(role, jsii.String("*"), interfaceOperations[:])
 	role.AddToPrincipalPolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
 		Effect:     awsiam.Effect_DENY,
@@ -101,4 +103,5 @@ func allowInterfaces(role awsiam.Role) {
 		Resources:  jsii.Strings("*"),
 		Conditions: &map[string]any{"Null": map[string]any{"lambda:SourceFunctionArn": "false"}},
 	}))
+	n.group.Node().AddDependency(role)
 }

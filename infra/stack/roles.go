@@ -33,7 +33,7 @@ func (b *builder) role(scope constructs.Construct, f topology.Function, logs aws
 	}
 	b.allowCanary(role, f)
 	if b.network != nil && callsDestinations(f) {
-		allowInterfaces(role)
+		b.network.allowInterfaces(role)
 	}
 	return role
 }

@@ -71,6 +71,10 @@ func TestWrongOptionsAreSaidAtOnce(t *testing.T) {
 				"egressAllow: fe80::/64: holds fe80::/10", "egressAllow: 0.0.0.0/0: addresses that are not public can be reached only with a network: set network",
 			},
 		},
+		"more ranges than a function can be told": {
+			stack.Options{Network: &stack.Network{}, EgressAllow: slices.Repeat([]netip.Prefix{netip.MustParsePrefix("10.100.100.0/24")}, 65)},
+			[]string{"egressAllow: 65 ranges make 1039 bytes, at most 1024"},
+		},
 		"log days": {stack.Options{LogDays: 8}, []string{"logDays: 8: CloudWatch keeps logs for one of [1 3 5 7 14 30 "}},
 		"senders": {
 			stack.Options{Senders: stack.Senders{
