@@ -176,6 +176,25 @@ func TestNoteIsBounded(t *testing.T) {
 }
 
 // A place that routing cannot have come to counts as none: routing begins again, and nothing is left out.
+// A time that JSON cannot carry costs itself and nothing else of the note.
+func TestImpossibleTimeIsNone(t *testing.T) {
+	for _, year := range []int{-5, 0, 10_000, 300_000} {
+		at := time.Date(year, time.March, 1, 0, 0, 0, 0, time.UTC)
+		m, ok := waybill.Attach(queue.Message{Body: "x"}, waybill.Note{EventID: "e", AcceptedAt: at, FirstAttemptAt: at, FailedAt: at})
+		_, _, n, err := waybill.Detach(m.Body, m.Attributes)
+		if !ok || err != nil || n != (waybill.Note{EventID: "e"}) {
+			t.Errorf("year %d: %+v, %t, %v", year, n, ok, err)
+		}
+	}
+	for _, year := range []int{1, 9999} {
+		at := time.Date(year, time.March, 1, 0, 0, 0, 0, time.UTC)
+		m, _ := waybill.Attach(queue.Message{Body: "x"}, waybill.Note{AcceptedAt: at})
+		if _, _, n, err := waybill.Detach(m.Body, m.Attributes); err != nil || !n.AcceptedAt.Equal(at) {
+			t.Errorf("year %d: %+v, %v", year, n, err)
+		}
+	}
+}
+
 func TestImpossibleProgressIsNone(t *testing.T) {
 	for name, p := range map[string]waybill.Progress{"negative": {Events: -1, After: "a"}, "long": {After: strings.Repeat("a", waybill.MaxAfterBytes+1)}} {
 		_, _, n, err := waybill.Detach("x", map[string]queue.Attribute{"waybill": text(fmt.Sprintf(`{"v":1,"eventId":"e","routed":{"events":%d,"after":%q}}`, p.Events, p.After))})
