@@ -355,7 +355,7 @@ func (w *world) fate(a *ask) (what string, r *rand.Rand) {
 var roomSteps = []string{stepMark, stepPut, stepState, stepMarks, stepDue, stepParked, stepDelete, stepAdvance, stepSaveScan, stepScan}
 
 // registrySteps are those that need the table of the registry.
-var registrySteps = []string{stepRegistry, stepDisable, stepHealth, stepProbe, stepCount, stepMove, stepPace, stepLate}
+var registrySteps = []string{stepRegistry, stepDisable, stepHealth, stepProbe, stepCount, stepMove, stepPace, stepLate, stepLimit}
 
 // outageOf names the outage that a request would suffer from.
 func outageOf(a *ask) string {

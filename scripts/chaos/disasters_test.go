@@ -52,7 +52,7 @@ var chances = map[string]float64{
 	stepClaim: 0.10, stepReclaim: 0.08, stepRead: 0.08, stepSettle: 0.12, stepRecord: 0.12, stepRelease: 0.8, stepSuccessor: 0.12, stepOutcome: 0.5,
 	stepBury: 0.2, stepResend: 0.06, stepHide: 0.15, stepRoute: 0.12, stepRefuse: 0.3, stepNotice: 0.3, stepMark: 0.25, stepPut: 0.25,
 	stepState: 0.02, stepMarks: 0.004, stepDue: 0.004, stepParked: 0.01, stepWake: 0.25, stepDelete: 0.25, stepAdvance: 0.05, stepSaveScan: 0.05, stepScan: 0.03,
-	stepRegistry: 0.02, stepDisable: 0.2, stepHealth: 0.01, stepProbe: 0.25, stepCount: 0.1, stepMove: 0.2, stepPace: 0.01, stepLate: 0.1, stepPassOn: 0.4,
+	stepRegistry: 0.02, stepDisable: 0.2, stepHealth: 0.01, stepProbe: 0.25, stepCount: 0.1, stepMove: 0.2, stepPace: 0.01, stepLate: 0.1, stepPassOn: 0.4, stepLimit: 0.2,
 }
 
 // What a receiver can do.

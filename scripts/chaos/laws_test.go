@@ -34,12 +34,13 @@ type books struct {
 	rows      map[string]standing
 	attempts  map[string]map[[2]int]bool // that the ledger has seen, by delivery
 	calls     map[string]int
-	received  map[string]int // messages of a delivery that the deliverer was given
-	excuses   map[string]int // of a call beyond the attempts
-	incident  map[string]int // whatever touched a delivery
-	gones     map[string]int // 410 answers
-	probes    map[string]int // attempts that were not spent, as the rows of parked deliveries tell: 410 answers, and probes of the breaker that failed
-	rejects   map[string]int // 400 answers
+	arrivals  map[string][]time.Time // of calls to destinations with a rate
+	received  map[string]int         // messages of a delivery that the deliverer was given
+	excuses   map[string]int         // of a call beyond the attempts
+	incident  map[string]int         // whatever touched a delivery
+	gones     map[string]int         // 410 answers
+	probes    map[string]int         // attempts that were not spent, as the rows of parked deliveries tell: 410 answers, and probes of the breaker that failed
+	rejects   map[string]int         // 400 answers
 	breaches  []string
 	strays    int
 	begun     map[string][]try           // when the ledger saw each attempt of a delivery first
@@ -66,6 +67,7 @@ type try struct {
 func (b *books) init() {
 	b.rows, b.attempts, b.calls, b.excuses, b.incident = map[string]standing{}, map[string]map[[2]int]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
 	b.begun, b.closed, b.copies, b.unwritten = map[string][]try{}, map[string]int64{}, map[string]int{}, map[string]int{}
+	b.arrivals = map[string][]time.Time{}
 	b.holders = map[string]*environment{}
 	b.tried, b.breakers = map[string]map[[2]int]bool{}, map[string]*breakerSeen{}
 	b.gones, b.rejects, b.received, b.probes = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
@@ -267,6 +269,22 @@ func (w *world) excuse(e *environment) {
 	}
 }
 
+// rated holds a call to the law that a destination with a rate gets no more calls in any time, as far as clocks agree.
+func (w *world) rated(to destination) {
+	if to.rate == 0 {
+		return
+	}
+	now, interval := time.Now(), time.Duration(to.rate)*time.Second
+	w.arrivals[to.id] = append(w.arrivals[to.id], now)
+	at := w.arrivals[to.id]
+	for i := range at {
+		if took := now.Sub(at[i]) + 2*largestSkew; len(at)-i > 1+int((took+interval-1)/interval) {
+			w.breach("%s, which gets a call each %v, got %d within %v", to.id, interval, len(at)-i, now.Sub(at[i]))
+			return
+		}
+	}
+}
+
 // called counts a call and holds it to the law that nobody is called after the delivery was settled.
 func (w *world) called(a *ask) {
 	d, known := w.deliveries[a.id]
@@ -275,6 +293,7 @@ func (w *world) called(a *ask) {
 		return
 	}
 	w.calls[d]++
+	w.rated(w.destinationOf(d))
 	w.asks++
 	if w.rows[d].state == ledger.Delivered && !w.relaxed(d) {
 		w.breach("%s was called for %s after it was settled as delivered", a.path, d)

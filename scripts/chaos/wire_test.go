@@ -400,6 +400,7 @@ const (
 	stepMove      = "move breaker"
 	stepPace      = "read pace"
 	stepLate      = "count late answers"
+	stepLimit     = "give calls away"
 	stepPassOn    = "pass on to the slow lane"
 )
 
@@ -475,6 +476,8 @@ func stepOf(a *ask) string {
 
 func registryStepOf(has func(string) bool) string {
 	switch {
+	case has(`"limit#`):
+		return stepLimit
 	case has(`"pace"`):
 		return stepLate
 	case has(`"health"`) && has(`"phase"`):

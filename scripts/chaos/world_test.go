@@ -45,6 +45,7 @@ type destination struct {
 	relaxed bool
 	waits   []string // nil: the default schedule
 	timeout int      // s
+	rate    int      // one call in so many seconds; 0: no limit
 	filing  *filing  // nil: the file always says this of it
 }
 
@@ -180,6 +181,9 @@ func (w *world) scenario() {
 	events := 1 + r.IntN(4)
 	if !large && r.IntN(10) == 0 {
 		events += w.drawBurst(r)
+	}
+	if l := w.dice.of("rates"); l.IntN(5) == 0 {
+		w.destinations[l.IntN(len(w.destinations))].rate = 120 + l.IntN(240)
 	}
 	for i := range events {
 		id := fmt.Sprintf("event-%c", 'a'+i)
@@ -341,6 +345,9 @@ func (w *world) documentOf(has func(destination) bool, at *time.Time) []byte {
 		}
 		if d.relaxed {
 			m["ledger"] = "relaxed"
+		}
+		if d.rate > 0 {
+			m["rate"] = map[string]any{"limit": 1, "per": fmt.Sprintf("%ds", d.rate), "burst": 1}
 		}
 		if d.waits != nil {
 			m["retry"] = map[string]any{"schedule": d.waits}
