@@ -282,7 +282,7 @@ var bugs = []bug{
 			return next.Claim(ctx, c)
 		})
 	}},
-	{"leases ignored at the claim", 1, func(_ *environment, p *wiring.Parts) {
+	{"leases ignored at the claim", 10, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			for i := range c {
 				c[i].Now = c[i].Now.Add(10 * time.Minute)
@@ -335,7 +335,7 @@ var bugs = []bug{
 			}}
 		}
 	}},
-	{"claims of others released", 1, func(_ *environment, p *wiring.Parts) {
+	{"claims of others released", 10, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			answers := next.Claim(ctx, c)
 			for i, a := range answers {
@@ -419,7 +419,7 @@ var bugs = []bug{
 			return next.Claim(ctx, c)
 		})
 	}},
-	{"replays made for each copy", 3, func(_ *environment, p *wiring.Parts) {
+	{"replays made for each copy", 18, func(_ *environment, p *wiring.Parts) {
 		onClaim(p, func(ctx context.Context, next ledger.Store, c []ledger.Claim) []ledger.Answer {
 			answers := next.Claim(ctx, c)
 			for i, a := range answers {

@@ -15,17 +15,18 @@ import (
 
 // restarts are deliberate ones, even of what is delivered, and what the laws must know of them. world.mu guards what sent writes.
 type restarts struct {
-	planned bool                        // messages are looked into
-	first   map[string]delivery.Message // the router's, by delivery
-	highest map[string]int              // epoch of any message
-	publics map[string]map[int][]string // public ids that the first messages of an epoch carry
-	aliases map[string]string           // deliveries by public ids of their own
-	asked   map[string][]int            // epochs of replays
+	planned     bool                        // messages are looked into
+	first       map[string]delivery.Message // the router's, by delivery
+	highest     map[string]int              // epoch of any message
+	publics     map[string]map[int][]string // public ids that the first messages of an epoch carry
+	aliases     map[string]string           // deliveries by public ids of their own
+	asked       map[string][]int            // epochs of replays
+	undelivered map[string][]int            // epochs of their dead letters: moved back, these are replays too
 }
 
 func (p *restarts) init() {
 	p.first, p.highest, p.publics = map[string]delivery.Message{}, map[string]int{}, map[string]map[int][]string{}
-	p.aliases, p.asked = map[string]string{}, map[string][]int{}
+	p.aliases, p.asked, p.undelivered = map[string]string{}, map[string][]int{}, map[string][]int{}
 }
 
 // patience is how often a replay waits for something to be delivered, and for how long each time.
@@ -119,6 +120,9 @@ func (w *world) carries(queue string, m sqs.Message) {
 	defer w.mu.Unlock()
 	d := w.deliveries[string(carried.Delivery)]
 	w.highest[d] = max(w.highest[d], carried.Epoch)
+	if carried.Replay && queue == string(topology.DeliveriesDeadLetter) {
+		w.undelivered[d] = append(w.undelivered[d], carried.Epoch)
+	}
 	if carried.Attempt != 1 || carried.Outcome != nil {
 		return
 	}
@@ -143,9 +147,11 @@ func (w *world) original(publicID string) string {
 	return publicID
 }
 
-// replayedIn tells whether somebody has asked for a delivery again in an epoch after one, and up to another.
+// replayedIn tells whether somebody has asked for a delivery again in an epoch after one, and up to another: by a replay, or by moving back a dead letter of one.
 func (w *world) replayedIn(called string, after, until int) bool {
-	return slices.ContainsFunc(w.asked[called], func(epoch int) bool { return after < epoch && epoch <= until })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(slices.Concat(w.asked[called], w.undelivered[called]), func(epoch int) bool { return after < epoch && epoch <= until })
 }
 
 // named holds a call to the law that all attempts of an epoch are made under the public id with which the epoch began.
