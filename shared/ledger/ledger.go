@@ -80,7 +80,8 @@ type Request struct {
 	Attempt  int
 	Replay   bool
 	// Relaxed asks for no claim on a first attempt: the waybill is read, and the result recorded afterwards. Half the
-	// writes, but two workers may both make the attempt; for receivers that ignore a webhook-id they have seen.
+	// writes, but two workers may both make the attempt; for receivers that ignore a webhook-id they have seen. A claim whose lease is over, from
+	// when the destination was not relaxed, is taken over by a claim nevertheless.
 	Relaxed bool
 }
 
@@ -202,6 +203,7 @@ func (l *Ledger) claimRelaxed(ctx context.Context, requests []Request, which []i
 			readings[pending[n]] = r
 		}
 	}, func(n int) error { return readings[n].Err })
+	var abandoned []int
 	for n, i := range which {
 		c := l.claim(ctx, requests[i])
 		g := Grant{Owner: c.Owner, Unclaimed: true, Err: readings[n].Err}
@@ -211,8 +213,14 @@ func (l *Ledger) claimRelaxed(ctx context.Context, requests []Request, which []i
 		if readings[n].Item != nil {
 			g.LeaseUntil = readings[n].Item.LeaseUntil
 		}
+		if item := readings[n].Item; g.Verdict == Granted && item != nil && item.State == Claimed {
+			abandoned = append(abandoned, i)
+			continue
+		}
 		grants[i] = g
 	}
+	// The claim of a worker that died while the destination was strict: no result is recorded over it, so it has to be taken over.
+	l.claimStrict(ctx, requests, abandoned, grants)
 }
 
 // Close is the result of an attempt, to be settled.

@@ -253,6 +253,31 @@ func TestRelaxedIsStrictFromTheSecondAttempt(t *testing.T) {
 	}
 }
 
+// TestRelaxedTakesOverTheClaimOfADeadWorker: its destination was strict when it died. A result is recorded over nobody's claim of the same attempt: made without a claim, the
+// attempt was refused its result each time, and made again.
+func TestRelaxedTakesOverTheClaimOfADeadWorker(t *testing.T) {
+	now := time.Now()
+	l, store := open(t, func(c *ledger.Config) { c.Now = func() time.Time { return now } })
+	request := ledger.Request{Delivery: "a", Attempt: 1}
+	l.Claim(t.Context(), []ledger.Request{request})
+	request.Relaxed = true
+	if got := verdicts(l.Claim(t.Context(), []ledger.Request{request})); got != "busy" {
+		t.Fatal(got)
+	}
+	now = now.Add(2 * time.Minute)
+	grant := l.Claim(t.Context(), []ledger.Request{request})[0]
+	if grant.Verdict != ledger.Granted || grant.Unclaimed || store.claims.Load() != 2 {
+		t.Fatalf("%+v after %d claims, want a claim", grant, store.claims.Load())
+	}
+	done := ledger.Close{Delivery: "a", Attempt: 1, Owner: grant.Owner, Unclaimed: grant.Unclaimed, State: ledger.Delivered}
+	if errs := l.Settle(t.Context(), []ledger.Close{done}); errs[0] != nil {
+		t.Fatal(errs[0])
+	}
+	if got := verdicts(l.Claim(t.Context(), []ledger.Request{request})); got != "duplicate" {
+		t.Fatal(got)
+	}
+}
+
 func TestReleaseMakesTheAttemptClaimableAtOnce(t *testing.T) {
 	l, _ := open(t, nil)
 	request := ledger.Request{Delivery: "a", Attempt: 1}
