@@ -382,6 +382,26 @@ func TestNoAttemptWithoutItsTime(t *testing.T) {
 }
 
 // A dead letter at the limit of size says why, however long the event's id is.
+// TestDeadLetterOfAReplay: once a replay's epoch is claimed, moving its dead letter back is a redrive like any other, which skips what whoever took over the claim has
+// delivered. Before that, only a replay goes on: the ledger may say delivered of an earlier epoch.
+func TestDeadLetterOfAReplay(t *testing.T) {
+	for destination, replay := range map[string]bool{"crm": false, "easy": true, "nobody": true} {
+		t.Run(destination, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.answer = rejected
+				first := message("1", destination)
+				m := first.Again(true)
+				want(t, w.deliver(m)[0], outcome.Acknowledged)
+				letters, _ := w.deadLetters.take(t)
+				if len(letters) != 1 || letters[0].Replay != replay || letters[0].Epoch != 2 || letters[0].PublicID() != m.PublicID() {
+					t.Errorf("dead letters %+v, want one of epoch 2 under the same public id, a replay: %t", letters, replay)
+				}
+			})
+		})
+	}
+}
+
 func TestDeadLetterAtTheLimitHasItsReason(t *testing.T) {
 	for name, id := range map[string]string{"short id": "1", "longest id": strings.Repeat("i", 60<<10), "longest id, escaped": strings.Repeat("<", 60<<10)} {
 		t.Run(name, func(t *testing.T) {

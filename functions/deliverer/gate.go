@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/waybillhq/waybill/shared/delivery"
+	"github.com/waybillhq/waybill/shared/ledger"
 	"github.com/waybillhq/waybill/shared/outcome"
 	"github.com/waybillhq/waybill/shared/queue"
 	"github.com/waybillhq/waybill/shared/registry"
@@ -220,7 +221,13 @@ func (d *Deliverer) sending(j *job, m delivery.Message, wait time.Duration) (que
 
 // deadLetter makes the dead letter of a job, in the form in which moving it back is its redrive, with what a human needs to decide.
 func (d *Deliverer) deadLetter(j *job, attempts int, reason, detail string, code int) (queue.Message, error) {
-	m, err := d.sending(j, j.message.Restart(), 0)
+	next := j.message.Restart()
+	if j.grant.Verdict == ledger.Granted && !j.grant.Unclaimed {
+		// The claim has brought a replay's epoch into the ledger. If that is delivered after all, by whoever takes the claim over, moving this letter back must not deliver
+		// it once more; if it is not, no replay is needed.
+		next.Replay = false
+	}
+	m, err := d.sending(j, next, 0)
 	if err != nil {
 		return m, err
 	}
