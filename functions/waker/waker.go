@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -211,7 +213,8 @@ func (r *run) fail(what string, err error) {
 
 func (r *run) end(ctx context.Context) (Report, error) {
 	var errs []error
-	for what, f := range r.failures {
+	for _, what := range slices.Sorted(maps.Keys(r.failures)) { // the same each time, for who compares two runs
+		f := r.failures[what]
 		errs = append(errs, fmt.Errorf("waker: could not %s, %d times: %w", what, f.times, f.first))
 	}
 	level := slog.LevelInfo
