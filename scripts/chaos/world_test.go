@@ -567,7 +567,11 @@ func (c chronicle) Handle(_ context.Context, r slog.Record) error {
 	line := fmt.Sprintf("%s says: %s", c.env, r.Message)
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key != "detail" { // what a broken connection looks like depends on who is faster
-			line += fmt.Sprintf(" %s=%.400s", a.Key, a.Value)
+			value := a.Value.String()
+			if strings.Contains(value, "\n") { // goroutines that fail at one instant are told of in any order
+				value = "several problems"
+			}
+			line += fmt.Sprintf(" %s=%.400s", a.Key, value)
 		}
 		return true
 	})
