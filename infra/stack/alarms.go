@@ -116,22 +116,41 @@ func (b *builder) alarm(a topology.Alarm) *awscloudwatch.CfnAlarmProps {
 	props := &awscloudwatch.CfnAlarmProps{
 		AlarmName:          b.named(a.Name),
 		AlarmDescription:   jsii.String(fmt.Sprintf("Part of %s. Why so: %s. Missing data: %s.", *b.named(string(a.Page)), a.Why, a.Silence)),
-		Namespace:          jsii.String(a.Namespace),
-		MetricName:         jsii.String(a.Signal.Name),
-		Dimensions:         b.dimensions(a.Signal),
 		ComparisonOperator: jsii.String(comparison),
 		Threshold:          jsii.Number(a.Threshold),
-		Period:             jsii.Number(a.Period.Seconds()),
 		EvaluationPeriods:  jsii.Number(a.Periods),
 		DatapointsToAlarm:  jsii.Number(a.Breaching),
 		TreatMissingData:   jsii.String(string(a.Missing)),
 	}
+	if a.Filled() {
+		props.Metrics = b.filled(a)
+		return props
+	}
+	props.Namespace, props.MetricName, props.Dimensions = jsii.String(a.Namespace), jsii.String(a.Signal.Name), b.dimensions(a.Signal)
+	props.Period = jsii.Number(a.Period.Seconds())
 	if strings.HasPrefix(a.Statistic, "p") {
 		props.ExtendedStatistic = jsii.String(a.Statistic)
 	} else {
 		props.Statistic = jsii.String(a.Statistic)
 	}
 	return props
+}
+
+// filled is the signal with zeros where there is no data.
+// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+func (b *builder) filled(a topology.Alarm) []any {
+	return []any{
+		&awscloudwatch.CfnAlarm_MetricDataQueryProperty{
+			Id: jsii.String("signal"), ReturnData: jsii.Bool(false),
+			MetricStat: &awscloudwatch.CfnAlarm_MetricStatProperty{
+				Metric: &awscloudwatch.CfnAlarm_MetricProperty{
+					Namespace: jsii.String(a.Namespace), MetricName: jsii.String(a.Signal.Name), Dimensions: b.dimensions(a.Signal),
+				},
+				Period: jsii.Number(a.Period.Seconds()), Stat: jsii.String(a.Statistic),
+			},
+		},
+		&awscloudwatch.CfnAlarm_MetricDataQueryProperty{Id: jsii.String("filled"), Expression: jsii.String("FILL(signal, 0)"), ReturnData: jsii.Bool(true)},
+	}
 }
 
 // dimensions are those under which AWS and our functions publish. Lambda's are those of all versions together.

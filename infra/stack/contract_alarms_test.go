@@ -137,12 +137,24 @@ func (c contract) rule(page topology.PageName) []any {
 
 func (c contract) alarm(a topology.Alarm) document {
 	properties := document{
-		"AlarmName":        "waybill-" + a.Name,
-		"AlarmDescription": fmt.Sprintf("Part of waybill-%s. Why so: %s. Missing data: %s.", a.Page, a.Why, a.Silence),
-		"Namespace":        a.Namespace, "MetricName": a.Signal.Name, "Dimensions": c.dimensions(a.Signal), "Threshold": a.Threshold,
+		"AlarmName":          "waybill-" + a.Name,
+		"AlarmDescription":   fmt.Sprintf("Part of waybill-%s. Why so: %s. Missing data: %s.", a.Page, a.Why, a.Silence),
+		"Threshold":          a.Threshold,
 		"ComparisonOperator": map[bool]string{true: "LessThanThreshold", false: "GreaterThanOrEqualToThreshold"}[a.Below],
-		"Period":             a.Period.Seconds(), "EvaluationPeriods": a.Periods, "DatapointsToAlarm": a.Breaching, "TreatMissingData": string(a.Missing),
+		"EvaluationPeriods":  a.Periods, "DatapointsToAlarm": a.Breaching, "TreatMissingData": string(a.Missing),
 	}
+	if a.Namespace == "AWS/DynamoDB" { // whose missing data is ignored, whatever TreatMissingData says
+		properties["Metrics"] = []any{
+			document{"Id": "signal", "ReturnData": false, "MetricStat": document{
+				"Metric": document{"Namespace": "AWS/DynamoDB", "MetricName": a.Signal.Name, "Dimensions": c.dimensions(a.Signal)},
+				"Period": a.Period.Seconds(), "Stat": a.Statistic,
+			}},
+			document{"Id": "filled", "Expression": "FILL(signal, 0)", "ReturnData": true},
+		}
+		return properties
+	}
+	properties["Namespace"], properties["MetricName"], properties["Dimensions"] = a.Namespace, a.Signal.Name, c.dimensions(a.Signal)
+	properties["Period"] = a.Period.Seconds()
 	if strings.HasPrefix(a.Statistic, "p") {
 		properties["ExtendedStatistic"] = a.Statistic
 	} else {

@@ -296,8 +296,15 @@ func TestAChangedTemplateIsDrift(t *testing.T) {
 			`alarms/waker-heartbeat.Properties.TreatMissingData is "notBreaching", want "breaching"`,
 		},
 		"latency of no operation": {
-			"alarms/table-ledger-UpdateItem-latency", func(r document) { properties(r)["Dimensions"] = properties(r)["Dimensions"].([]any)[:1] },
-			"alarms/table-ledger-UpdateItem-latency.Properties.Dimensions",
+			"alarms/table-ledger-UpdateItem-latency", func(r document) {
+				metric := properties(r)["Metrics"].([]any)[0].(document)["MetricStat"].(document)["Metric"].(document)
+				metric["Dimensions"] = metric["Dimensions"].([]any)[:1]
+			},
+			"alarms/table-ledger-UpdateItem-latency.Properties.Metrics",
+		},
+		"throttling that never ends": { // alarms on DynamoDB's own metrics ignore what is missing
+			"alarms/table-ledger-write-throttles", func(r document) { properties(r)["Metrics"].([]any)[1].(document)["Expression"] = "signal" },
+			"alarms/table-ledger-write-throttles.Properties.Metrics",
 		},
 		"good of others than all": {
 			"alarms/objective", func(r document) {

@@ -77,7 +77,7 @@ func named(p document, property string, most int) []string {
 
 // evaluated looks at how far back an alarm looks: a day, or with periods of an hour and more a week.
 func evaluated(p document) []string {
-	period, _ := p["Period"].(float64)
+	_, _, period := watched(p)
 	most := 86_400
 	if period >= 3_600 {
 		most = 7 * 86_400

@@ -35,18 +35,15 @@ func (s synthesis) alarmTable() string {
 			continue
 		}
 		p := properties(r)
-		if p["Metrics"] != nil {
+		name := strings.TrimPrefix(fmt.Sprint(p["AlarmName"]), "waybill-")
+		if strings.HasPrefix(name, "release-") {
 			continue // takes a release back and calls nobody: topology.Rollbacks says why
 		}
-		name := strings.TrimPrefix(fmt.Sprint(p["AlarmName"]), "waybill-")
 		sign := map[any]string{"GreaterThanOrEqualToThreshold": "≥", "LessThanThreshold": "<"}[p["ComparisonOperator"]]
-		statistic := p["Statistic"]
-		if statistic == nil {
-			statistic = p["ExtendedStatistic"]
-		}
-		period := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(seconds(p["Period"].(float64)).String())
-		rows = append(rows, row{pages[id], name, fmt.Sprintf("%v of `%v` %s %s, in %v of %v × %s | %s", statistic, p["MetricName"], sign,
-			readable(fmt.Sprint(p["MetricName"], "/", statistic), p["Threshold"].(float64)), p["DatapointsToAlarm"], p["EvaluationPeriods"], period,
+		metric, statistic, length := watched(p)
+		period := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(seconds(length).String())
+		rows = append(rows, row{pages[id], name, fmt.Sprintf("%v of `%v` %s %s, in %v of %v × %s | %s", statistic, metric, sign,
+			readable(fmt.Sprint(metric, "/", statistic), p["Threshold"].(float64)), p["DatapointsToAlarm"], p["EvaluationPeriods"], period,
 			map[any]string{"notBreaching": "good", "breaching": "bad"}[p["TreatMissingData"]])})
 	}
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(strings.Compare(a.page, b.page), strings.Compare(a.name, b.name)) })
@@ -61,6 +58,18 @@ func (s synthesis) alarmTable() string {
 		fmt.Fprintf(&table, "| %s | %s | %s |\n", page, r.name, r.text)
 	}
 	return table.String()
+}
+
+// watched are an alarm's metric, the statistic of it and the seconds of a period.
+func watched(p document) (metric, statistic any, period float64) {
+	if parts, ok := p["Metrics"].([]any); ok {
+		stat := parts[0].(document)["MetricStat"].(document)
+		return stat["Metric"].(document)["MetricName"], stat["Stat"], stat["Period"].(float64)
+	}
+	if statistic = p["Statistic"]; statistic == nil {
+		statistic = p["ExtendedStatistic"]
+	}
+	return p["MetricName"], statistic, p["Period"].(float64)
 }
 
 // readable is a threshold with its unit, of a metric/statistic.
@@ -119,7 +128,7 @@ func TestREADMECountsAlarmsAndPages(t *testing.T) {
 		case strings.Contains(fmt.Sprint(p["AlarmName"]), "canary"):
 		case kind == "AWS::CloudWatch::CompositeAlarm":
 			pages++
-		case kind == "AWS::CloudWatch::Alarm" && p["Metrics"] != nil:
+		case kind == "AWS::CloudWatch::Alarm" && strings.Contains(fmt.Sprint(p["AlarmName"]), "-release-"):
 			rollbacks++
 		case kind == "AWS::CloudWatch::Alarm":
 			silent++

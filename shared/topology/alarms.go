@@ -116,12 +116,17 @@ type Alarm struct {
 	Silence   string // why missing data is taken so
 }
 
+// Filled says that a time without data is taken for one with zero, before anything else is made of it. CloudWatch's reference says of metrics of AWS/DynamoDB that
+// alarms always ignore what is missing, whatever Missing says: one that was raised would stay raised when the trouble ended, and the data with it.
+// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+func (a Alarm) Filled() bool { return a.Namespace == AWSTable }
+
 // Reasons that several alarms have.
 const (
 	silentWhenEmpty = "SQS says nothing of a queue that was empty for hours"
 	silentWhenGood  = "sums that are zero are not published"
 	silentWhenIdle  = "nothing is published while the function does not run, and that has alarms of its own"
-	silentUnused    = "DynamoDB publishes nothing of operations that are not called or do not fail"
+	silentUnused    = "DynamoDB publishes nothing of operations that are not called or do not fail: zeros are filled in, and the latest may be data that is late, hence one period more than must be bad"
 )
 
 const (
@@ -332,7 +337,7 @@ func tableAlarms(table Table) []Alarm {
 			Name: name + "-" + strings.ToLower(way) + "-throttles", Page: TablesThrottled,
 			// ThrottledRequests would count a batch only when all of it is throttled.
 			Signal:    Signal{Namespace: AWSTable, Name: way + "ThrottleEvents", Statistic: "Sum", Table: table.Name},
-			Threshold: 100, Period: 5 * time.Minute, Periods: 3, Breaching: 3, Missing: MissingIsGood,
+			Threshold: 100, Period: 5 * time.Minute, Periods: 4, Breaching: 3, Missing: MissingIsGood,
 			Why:     "single ones are retried unnoticed, and a table that has to grow refuses for some minutes; a quarter of an hour is a hot key or a capacity too low",
 			Silence: silentUnused,
 		})
@@ -360,14 +365,14 @@ func operationAlarms(table TableName, operation string) []Alarm {
 	return []Alarm{
 		{
 			Name: name + "-latency", Page: TablesFailing, Signal: of("SuccessfulRequestLatency", "Average"),
-			Threshold: float64(slowest(operation).Milliseconds()), Period: 5 * time.Minute, Periods: 3, Breaching: 3, Missing: MissingIsGood,
+			Threshold: float64(slowest(operation).Milliseconds()), Period: 5 * time.Minute, Periods: 4, Breaching: 3, Missing: MissingIsGood,
 			Why:     "some ten times what the operation takes on a good day",
 			Silence: silentUnused,
 		},
 		{
 			Name: name + "-system-errors", Page: TablesFailing, Signal: of("SystemErrors", "Sum"),
-			Threshold: 10, Period: 5 * time.Minute, Periods: 3, Breaching: 3, Missing: MissingIsGood,
-			Why:     "single ones are retried unnoticed; for a quarter of an hour on end DynamoDB itself is ill",
+			Threshold: 10, Period: 5 * time.Minute, Periods: 4, Breaching: 3, Missing: MissingIsGood,
+			Why:     "single ones are retried unnoticed; for a quarter of an hour DynamoDB itself is ill",
 			Silence: silentUnused,
 		},
 	}
