@@ -320,7 +320,7 @@ func (l *Limiter) ahead(destination string, rate Rate, wanted int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(destination)
-	lately := int(time.Duration(max(e.before, 0)) * min(rate.window()/2, time.Second) / time.Second)
+	lately := int(time.Duration(e.before) * min(rate.window()/2, time.Second) / time.Second)
 	if !e.row.Queue.Before(l.now()) { // what is scarce is not taken in advance
 		return 0
 	}

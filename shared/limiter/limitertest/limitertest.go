@@ -27,11 +27,15 @@ func testSteps(t *testing.T, store limiter.Store) {
 	some := func() time.Time { return at.Add(time.Duration(random.IntN(40)) * time.Millisecond) }
 	rows := map[string]limiter.Row{}
 	var made, refused [4]int
-	for range 600 {
+	for range 2000 {
 		destination := []string{"crm", "erp"}[random.IntN(2)]
+		by := time.Duration(random.IntN(4)) * time.Millisecond // often to exactly where the next step's bounds are
+		if random.IntN(8) == 0 {
+			by = time.Duration(random.IntN(3_000_000))
+		}
 		step := limiter.Step{
 			Kind: limiter.Kind(random.IntN(2)), Afresh: random.IntN(2) == 0, From: some(), Until: some().Add(20 * time.Millisecond), Beyond: some().Add(30 * time.Millisecond),
-			By: time.Duration(random.IntN(3_000_000)), Interval: time.Duration(1 + random.IntN(2)), Unqueued: random.IntN(3) == 0, QueueEnds: some(), Expires: at.Add(time.Hour),
+			By: by, Interval: time.Duration(1 + random.IntN(2)), Unqueued: random.IntN(3) == 0, QueueEnds: some(), Expires: at.Add(time.Hour),
 		}
 		which := 2 * int(step.Kind)
 		if step.Afresh {
