@@ -381,8 +381,7 @@ func TestNoAttemptWithoutItsTime(t *testing.T) {
 	})
 }
 
-// A dead letter at the limit of size says why, however long the event's id is.
-// TestDeadLetterOfAReplay: once a replay's epoch is claimed, moving its dead letter back is a redrive like any other, which skips what whoever took over the claim has
+// Once a replay's epoch is claimed, moving its dead letter back is a redrive like any other, which skips what whoever took over the claim has
 // delivered. Before that, only a replay goes on: the ledger may say delivered of an earlier epoch.
 func TestDeadLetterOfAReplay(t *testing.T) {
 	for destination, replay := range map[string]bool{"crm": false, "easy": true, "nobody": true} {
@@ -402,6 +401,7 @@ func TestDeadLetterOfAReplay(t *testing.T) {
 	}
 }
 
+// A dead letter at the limit of size says why, however long the event's id is.
 func TestDeadLetterAtTheLimitHasItsReason(t *testing.T) {
 	for name, id := range map[string]string{"short id": "1", "longest id": strings.Repeat("i", 60<<10), "longest id, escaped": strings.Repeat("<", 60<<10)} {
 		t.Run(name, func(t *testing.T) {
