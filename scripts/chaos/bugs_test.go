@@ -468,6 +468,7 @@ var bugs = []bug{
 		}
 	}},
 	{"open breakers let everybody pass", 10, func(_ *environment, p *wiring.Parts) { p.AWS.HTTPClient = blind{p.AWS.HTTPClient} }},
+	{"a rate for each environment", 57, func(e *environment, p *wiring.Parts) { p.AWS.HTTPClient = apart{p.AWS.HTTPClient, e.number} }},
 }
 
 // spent is the body of a row with a delivery whose attempt was counted without being made.
@@ -510,6 +511,23 @@ func (c blind) Do(r *http.Request) (*http.Response, error) {
 
 // phase is the attribute of a breaker's row that says whether deliveries are held.
 var phase = regexp.MustCompile(`"phase":\{"S":"[^"]*"\},?`)
+
+// apart has an environment keep a destination's rate by itself.
+type apart struct {
+	next   aws.HTTPClient
+	number int
+}
+
+func (c apart) Do(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	own := bytes.ReplaceAll(body, []byte(`"limit#`), fmt.Appendf(nil, `"limit#%d#`, c.number))
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(own)), int64(len(own))
+	return c.next.Do(r)
+}
 
 // rewriting takes the condition off what advances a watermark, and has every third write go back.
 type rewriting struct {
