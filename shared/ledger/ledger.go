@@ -116,7 +116,6 @@ func (l *Ledger) Claim(ctx context.Context, requests []Request) []Grant {
 	for i, r := range requests {
 		if leader, ok := leaders[r]; ok {
 			grants[i] = grants[leader]
-			grants[i].Leader = leader
 			continue
 		}
 		leaders[r] = i

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -139,9 +140,12 @@ func TestLeaseIsWhatIsLeftAndGrace(t *testing.T) {
 			t.Fatal(got)
 		}
 		// Without a deadline, and with one that is too far, the lease is the longest.
-		again := l.Claim(t.Context(), []ledger.Request{{Delivery: "a", Attempt: 1}})[0]
-		if got := time.Until(again.LeaseUntil); got != 70*time.Second {
-			t.Fatalf("lease of %v", got)
+		far, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		for id, ctx := range map[delivery.ID]context.Context{"b": t.Context(), "c": far} {
+			if got := time.Until(l.Claim(ctx, []ledger.Request{{Delivery: id, Attempt: 1}})[0].LeaseUntil); got != 70*time.Second {
+				t.Errorf("%s: lease of %v", id, got)
+			}
 		}
 	})
 }
@@ -179,6 +183,112 @@ func TestPatienceEndsWithTheContext(t *testing.T) {
 			t.Fatalf("%v after %v", errs[0], time.Since(start))
 		}
 	})
+}
+
+// A result that could not be written, or a waybill that could not be read, is tried again, alone: what has its answer is not.
+func TestWhatMayPassIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &partial{Store: ledgertest.NewMemory()}
+		l, _ := open(t, func(c *ledger.Config) { c.Store = store })
+		requests := []ledger.Request{{Delivery: "a", Attempt: 1}, {Delivery: "b", Attempt: 1}, {Delivery: "c", Attempt: 1, Relaxed: true}, {Delivery: "d", Attempt: 1, Relaxed: true}}
+		grants := l.Claim(t.Context(), requests)
+		if got := verdicts(grants); got != "claimed claimed claimed claimed" {
+			t.Fatal(got)
+		}
+		closes := make([]ledger.Close, len(requests))
+		for i, r := range requests {
+			closes[i] = ledger.Close{Delivery: r.Delivery, Attempt: 1, Owner: grants[i].Owner, Unclaimed: grants[i].Unclaimed, State: ledger.Delivered}
+		}
+		if err := errors.Join(l.Settle(t.Context(), closes)...); err != nil {
+			t.Error(err)
+		}
+		if want := "read 2, read 1, settle 2, settle 1, record 2, record 1"; strings.Join(store.calls, ", ") != want {
+			t.Errorf("%v, want %s", store.calls, want)
+		}
+	})
+}
+
+// partial answers the last of several entries with throttling.
+type partial struct {
+	ledger.Store
+	calls []string
+}
+
+func (f *partial) Read(ctx context.Context, ids []delivery.ID) []ledger.Reading {
+	f.calls = append(f.calls, fmt.Sprint("read ", len(ids)))
+	answers := f.Store.Read(ctx, ids)
+	if len(ids) > 1 {
+		answers[len(ids)-1] = ledger.Reading{Err: ledger.ErrThrottled}
+	}
+	return answers
+}
+
+func (f *partial) Settle(ctx context.Context, settlements []ledger.Settlement) []error {
+	f.calls = append(f.calls, fmt.Sprint("settle ", len(settlements)))
+	return f.but(settlements, func(s []ledger.Settlement) []error { return f.Store.Settle(ctx, s) })
+}
+
+func (f *partial) Record(ctx context.Context, settlements []ledger.Settlement) []error {
+	f.calls = append(f.calls, fmt.Sprint("record ", len(settlements)))
+	return f.but(settlements, func(s []ledger.Settlement) []error { return f.Store.Record(ctx, s) })
+}
+
+func (f *partial) but(settlements []ledger.Settlement, write func([]ledger.Settlement) []error) []error {
+	if n := len(settlements); n > 1 {
+		return append(write(settlements[:n-1]), ledger.ErrThrottled)
+	}
+	return write(settlements)
+}
+
+// What the account does not permit is told at once: another form of store may be tried in the time that is left.
+func TestUnsupportedIsNotRepeated(t *testing.T) {
+	l, store := open(t, nil)
+	store.failFirst, store.fail = 1000, ledger.ErrUnsupported
+	if g := l.Claim(t.Context(), []ledger.Request{{Delivery: "a", Attempt: 1}})[0]; !errors.Is(g.Err, ledger.ErrUnsupported) || store.claims.Load() != 1 {
+		t.Errorf("%v after %d calls", g.Err, store.claims.Load())
+	}
+}
+
+// A claim that is repeated is decided at the time of its repetition: a lease that ended meanwhile is over.
+func TestRepeatedClaimSeesLeasesEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, store := open(t, func(c *ledger.Config) { c.LongestLease = 2 * time.Second })
+		request := []ledger.Request{{Delivery: "a", Attempt: 1}}
+		l.Claim(t.Context(), request)
+		time.Sleep(1990 * time.Millisecond)
+		store.claims.Store(0)
+		store.failFirst, store.fail = 1, ledger.ErrThrottled
+		if got := verdicts(l.Claim(t.Context(), request)); got != "claimed" {
+			t.Error(got)
+		}
+	})
+}
+
+// Every write tells when it was made and how long the waybill is kept from then on.
+func TestWritesTellTheirTimes(t *testing.T) {
+	now, memory := time.Now().Truncate(time.Second), ledgertest.NewMemory()
+	l, _ := open(t, func(c *ledger.Config) { c.Store, c.Now = memory, func() time.Time { return now } })
+	request := ledger.Request{Delivery: "a", Epoch: 1, Attempt: 2}
+	grant := l.Claim(t.Context(), []ledger.Request{request})[0]
+	look := func(after string, kept time.Time) {
+		t.Helper()
+		if row := memory.Harness().Rows(t)["a"]; !row.UpdatedAt.Equal(now) || !row.ExpiresAt.Equal(kept) {
+			t.Errorf("after the %s: updated %v, kept until %v; it is %v", after, row.UpdatedAt, row.ExpiresAt, now)
+		}
+	}
+	kept := now.Add(time.Hour)
+	look("claim", kept)
+	now = now.Add(time.Minute)
+	if err := l.Release(t.Context(), []ledger.Request{request}, []string{grant.Owner})[0]; err != nil {
+		t.Fatal(err)
+	}
+	look("release", kept)
+	grant = l.Claim(t.Context(), []ledger.Request{request})[0]
+	now = now.Add(time.Minute)
+	if err := l.Settle(t.Context(), []ledger.Close{{Delivery: "a", Epoch: 1, Attempt: 2, Owner: grant.Owner, State: ledger.Waiting}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	look("result", now.Add(time.Hour))
 }
 
 func TestRefusalsAreNotRepeated(t *testing.T) {
@@ -245,6 +355,24 @@ func TestRelaxedReadsThenRecords(t *testing.T) {
 	}
 }
 
+// A replay in relaxed mode is made without a claim too, and its result is recorded over the one before.
+func TestRelaxedReplay(t *testing.T) {
+	l, store := open(t, nil)
+	for epoch, replay := range []bool{false, true} {
+		grant := l.Claim(t.Context(), []ledger.Request{{Delivery: "a", Epoch: epoch, Attempt: 1, Replay: replay, Relaxed: true}})[0]
+		if grant.Verdict != ledger.Granted || !grant.Unclaimed {
+			t.Fatalf("epoch %d: %+v", epoch, grant)
+		}
+		done := ledger.Close{Delivery: "a", Epoch: epoch, Attempt: 1, Replay: replay, Owner: grant.Owner, Unclaimed: true, State: ledger.Delivered}
+		if errs := l.Settle(t.Context(), []ledger.Close{done}); errs[0] != nil {
+			t.Fatalf("epoch %d: %v", epoch, errs[0])
+		}
+	}
+	if store.claims.Load() != 0 {
+		t.Errorf("%d claims", store.claims.Load())
+	}
+}
+
 func TestRelaxedIsStrictFromTheSecondAttempt(t *testing.T) {
 	l, store := open(t, nil)
 	grant := l.Claim(t.Context(), []ledger.Request{{Delivery: "a", Attempt: 2, Relaxed: true}})[0]
@@ -256,13 +384,13 @@ func TestRelaxedIsStrictFromTheSecondAttempt(t *testing.T) {
 // TestRelaxedTakesOverTheClaimOfADeadWorker: its destination was strict when it died. A result is recorded over nobody's claim of the same attempt: made without a claim, the
 // attempt was refused its result each time, and made again.
 func TestRelaxedTakesOverTheClaimOfADeadWorker(t *testing.T) {
-	now := time.Now()
+	now := time.Now().Truncate(time.Second)
 	l, store := open(t, func(c *ledger.Config) { c.Now = func() time.Time { return now } })
 	request := ledger.Request{Delivery: "a", Attempt: 1}
 	l.Claim(t.Context(), []ledger.Request{request})
 	request.Relaxed = true
-	if got := verdicts(l.Claim(t.Context(), []ledger.Request{request})); got != "busy" {
-		t.Fatal(got)
+	if g := l.Claim(t.Context(), []ledger.Request{request})[0]; g.Verdict != ledger.Busy || !g.LeaseUntil.Equal(now.Add(70*time.Second)) {
+		t.Fatalf("%+v, want busy until the lease of who was strict ends", g)
 	}
 	now = now.Add(2 * time.Minute)
 	grant := l.Claim(t.Context(), []ledger.Request{request})[0]
