@@ -160,6 +160,7 @@ type store struct {
 	claim   func([]ledger.Claim) []ledger.Answer // nil: as it is
 	settles [][]ledger.Settlement
 	settle  func(context.Context, []ledger.Settlement) []error
+	record  func(context.Context, []ledger.Settlement) []error
 }
 
 func (s *store) Claim(ctx context.Context, claims []ledger.Claim) []ledger.Answer {
@@ -175,6 +176,13 @@ func (s *store) Settle(ctx context.Context, settlements []ledger.Settlement) []e
 		return s.settle(ctx, settlements)
 	}
 	return s.Memory.Settle(ctx, settlements)
+}
+
+func (s *store) Record(ctx context.Context, settlements []ledger.Settlement) []error {
+	if s.record != nil {
+		return s.record(ctx, settlements)
+	}
+	return s.Memory.Record(ctx, settlements)
 }
 
 // world is a deliverer with everything around it. Use it inside a synctest bubble.
