@@ -424,6 +424,26 @@ func TestReleaseMakesTheAttemptClaimableAtOnce(t *testing.T) {
 	}
 }
 
+// A settlement and a release are their claim's alone: the same owner's of the same epoch and attempt.
+func TestOnlyTheClaimCloses(t *testing.T) {
+	held := ledger.Item{State: ledger.Claimed, Epoch: 2, Attempt: 3, Owner: "me"}
+	for name, c := range map[string]struct {
+		owner          string
+		epoch, attempt int
+		may            bool
+	}{
+		"its own": {"me", 2, 3, true}, "another owner": {"you", 2, 3, false},
+		"an earlier epoch": {"me", 1, 3, false}, "a later epoch": {"me", 3, 3, false}, "an earlier attempt": {"me", 2, 2, false}, "a later attempt": {"me", 2, 4, false},
+	} {
+		if ledger.SettleAllowed(&held, ledger.Settlement{Owner: c.owner, Epoch: c.epoch, Attempt: c.attempt}) != c.may {
+			t.Errorf("%s: settled, or not", name)
+		}
+		if ledger.ReleaseAllowed(&held, ledger.Release{Owner: c.owner, Epoch: c.epoch, Attempt: c.attempt}) != c.may {
+			t.Errorf("%s: released, or not", name)
+		}
+	}
+}
+
 func TestRecordAllowed(t *testing.T) {
 	item := func(state ledger.State, epoch, attempt int) *ledger.Item {
 		return &ledger.Item{State: state, Epoch: epoch, Attempt: attempt, Owner: "other"}
