@@ -271,6 +271,28 @@ func TestCacheRefreshOutlivesItsCaller(t *testing.T) {
 	})
 }
 
+// A problem that lasts is told once a minute however often it is met, and one that comes back after all was well is told at once.
+func TestCacheTellsOfProblemsOnceAMinute(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.apply("a")
+		c := w.cache(registry.CacheConfig{})
+		w.want(c, "a", 1, 1)
+		for range 3 {
+			heal := w.Inject(registrytest.Broken)
+			for range 2 {
+				pass(19 * time.Second)
+				w.want(c, "a", 0, 0)
+			}
+			if n := w.told(); n != 1 {
+				w.Errorf("told %d times within a minute", n)
+			}
+			heal()
+			pass(19 * time.Second)
+			w.want(c, "a", 1, 0)
+		}
+	})
+}
+
 func TestCacheKeepsItsVersionWhenANewerReleaseWasRolledBack(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.apply("a", "b")

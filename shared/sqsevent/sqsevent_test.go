@@ -71,6 +71,15 @@ func TestReadsWhatEncodingJSONReads(t *testing.T) {
 	}
 }
 
+// Of an event that ends too early nothing is given: what was read of it so far is no event.
+func TestDamagedEventsAreEmpty(t *testing.T) {
+	for _, payload := range []string{`{"Records":[{"messageId":"a","body":"b"}`, `{"Records":[{"messageId":"a"}]`, `{"Records":[{"messageId":"a"}]} x`} {
+		if e, err := sqsevent.Decode([]byte(payload)); err == nil || len(e.Records) != 0 {
+			t.Errorf("%s: %+v, %v", payload, e, err)
+		}
+	}
+}
+
 func TestKeepsNothingOfThePayload(t *testing.T) {
 	payload := []byte(lambdaEvent("plain", `{"a":"b"}`))
 	e, err := sqsevent.Decode(payload)

@@ -3,6 +3,7 @@ package dynamo_test
 import (
 	"maps"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,32 @@ func TestStore(t *testing.T) {
 	all, err := store.All(ctx)
 	if err != nil || len(all) != 3 || !maps.Equal(all["crm"], pace.Row{slot + 2: 4}) || !maps.Equal(all["other"], pace.Row{slot: 1}) || len(all["odd"]) != 0 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// Rows that fill more than one answer of a Query are all read: a destination that was not would have its deliveries hold up others.
+func TestManyRows(t *testing.T) {
+	store, client, _ := open(t)
+	s := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
+	slot := pace.SlotOf(time.Now())
+	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g"} {
+		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(table), Item: map[string]types.AttributeValue{
+			"part": s("pace"), "row": s(id), "of another release": s(strings.Repeat("x", 350_000)),
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Add(t.Context(), id, slot, 1, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := store.All(t.Context())
+	if err != nil || len(all) != 7 {
+		t.Fatalf("%d rows, %v", len(all), err)
+	}
+	for id, row := range all {
+		if row[slot] != 1 {
+			t.Errorf("%s: %v", id, row)
+		}
 	}
 }
 
