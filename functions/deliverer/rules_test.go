@@ -15,6 +15,7 @@ import (
 	"github.com/waybillhq/waybill/shared/limiter"
 	"github.com/waybillhq/waybill/shared/limiter/limitertest"
 	"github.com/waybillhq/waybill/shared/outcome"
+	"github.com/waybillhq/waybill/shared/waybill"
 )
 
 // What was finished while slow neighbours were under way is not finished again with them: a second successor would be a second attempt.
@@ -220,6 +221,44 @@ func TestThrottledTimeIsHeld(t *testing.T) {
 		want(t, w.deliver(forgotten)[0], outcome.Acknowledged)
 		if letters, _ := w.deadLetters.take(t); len(letters) != 1 || len(w.calls) != 1 {
 			t.Errorf("%d calls, dead letters %+v", len(w.calls), letters)
+		}
+	})
+}
+
+// A dead letter says which event it was, when that was accepted and given up, and how many attempts were made: none was for what could not be tried.
+func TestNotesOfDeadLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.answer = answering(downstream.Result{Verdict: downstream.Reject, Code: 400, Reason: "http-400"})
+		rejected, unknown := message("1", "crm"), message("2", "nobody")
+		rejected.Attempt, unknown.Attempt = 2, 3
+		rejected.AcceptedAt = time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+		unknown.AcceptedAt = rejected.AcceptedAt
+		w.deliver(rejected)
+		w.deliver(unknown)
+		_, raw := w.deadLetters.take(t)
+		if len(raw) != 2 {
+			t.Fatalf("%d dead letters", len(raw))
+		}
+		for i, id := range []string{"1", "2"} {
+			_, _, n, err := waybill.Detach(raw[i].Body, raw[i].Attributes)
+			if err != nil || n.EventID != id || n.Attempts != 2 || !n.AcceptedAt.Equal(rejected.AcceptedAt) || time.Since(n.FailedAt).Abs() > time.Second {
+				t.Errorf("event %s: %+v, %v", id, n, err)
+			}
+		}
+	})
+}
+
+// In relaxed mode a replay is recorded over what was delivered before.
+func TestRelaxedReplayIsSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		m := message("1", "easy")
+		want(t, w.deliver(m)[0], outcome.Acknowledged)
+		m.Epoch, m.Replay = 1, true
+		want(t, w.deliver(m)[0], outcome.Acknowledged)
+		if row := w.row(m); row.Epoch != 1 || row.State != ledger.Delivered || len(w.calls) != 2 {
+			t.Errorf("%d calls, %+v", len(w.calls), row)
 		}
 	})
 }
