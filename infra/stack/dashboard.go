@@ -18,7 +18,7 @@ const (
 	gridColumns  = 24
 	statesRows   = 4
 	panelRows    = 5
-	textColumns  = 6
+	textColumns  = 7
 	mostAlarms   = 100 // in one widget
 	contributors = 10
 )

@@ -157,7 +157,7 @@ func (d *drawing) alarms(w widget, b box) {
 		d.nothing(b)
 		return
 	}
-	const tileHeight, tileWidth = 19, 180
+	const tileHeight, tileWidth = 19, 148
 	perRow := max(1, int(b.w/tileWidth))
 	width := b.w / float64(perRow)
 	for i, name := range w.Properties.Alarms {
